@@ -55,32 +55,32 @@ def load(kind: type[T], message: object, path: str = "", *, strict: bool = False
     Raises InvalidInput naming `path`. `strict` refuses unknown fields and names the nearest known one (requests: a typo must not
     be ignored); otherwise they pass (answers: a newer daemon may say more).
     """
-    value: T = _load(kind, message, path, strict)
+    value: T = _load(kind, message, path, strict=strict)
     return value
 
 
-def _load(kind: Any, message: object, path: str, strict: bool) -> Any:
+def _load(kind: Any, message: object, path: str, *, strict: bool) -> Any:
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _load_optional(kind, message, path, strict)
+        return _load_optional(kind, message, path, strict=strict)
     if origin is tuple:
         if not isinstance(message, list):
             raise wrong(path, "a list", message)
-        return tuple(_load(get_args(kind)[0], item, f"{path}[{number}]", strict) for number, item in enumerate(message))
+        return tuple(_load(get_args(kind)[0], item, f"{path}[{number}]", strict=strict) for number, item in enumerate(message))
     if origin is not None and issubclass(origin, Mapping):
         if not isinstance(message, dict):
             raise wrong(path, "an object", message)
-        return {key: _load(get_args(kind)[1], item, f"{path}.{key}", strict) for key, item in message.items()}
-    if is_dataclass(kind):
-        return _load_dataclass(kind, message, path, strict)
+        return {key: _load(get_args(kind)[1], item, f"{path}.{key}", strict=strict) for key, item in message.items()}
+    if dataclass_type(kind):
+        return _load_dataclass(kind, message, path, strict=strict)
     return _load_scalar(kind, message, path)
 
 
-def _load_optional(kind: Any, message: object, path: str, strict: bool) -> Any:
+def _load_optional(kind: Any, message: object, path: str, *, strict: bool) -> Any:
     if message is None:
         return None
     (inner,) = (arg for arg in get_args(kind) if arg is not types.NoneType)
-    return _load(inner, message, path, strict)
+    return _load(inner, message, path, strict=strict)
 
 
 def _load_scalar(kind: Any, message: object, path: str) -> Any:
@@ -96,14 +96,14 @@ def _load_scalar(kind: Any, message: object, path: str) -> Any:
     return message
 
 
-def _load_dataclass(kind: Any, message: object, path: str, strict: bool) -> Any:
+def _load_dataclass(kind: Any, message: object, path: str, *, strict: bool) -> Any:
     if not isinstance(message, dict):
         raise wrong(path, "an object", message)
-    known = hints(kind)
+    known = fields_of(kind)
     for key in message:
         if strict and key not in known:
             raise InvalidInput(f"unknown field {joined(path, str(key))!r}", hint=nearest(str(key), known))
-    values = {key: _load(known[key], item, joined(path, key), strict) for key, item in message.items() if key in known}
+    values = {key: _load(known[key], item, joined(path, key), strict=strict) for key, item in message.items() if key in known}
     for field in fields(kind):
         if field.name not in values and not has_default(field):
             raise InvalidInput(f"{joined(path, field.name)} is missing")
@@ -114,8 +114,12 @@ def has_default(field: Field[Any]) -> bool:
     return field.default is not MISSING or field.default_factory is not MISSING
 
 
+def dataclass_type(kind: Any) -> bool:
+    return is_dataclass(kind)
+
+
 @cache
-def hints(kind: Any) -> dict[str, Any]:
+def fields_of(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
@@ -143,11 +147,11 @@ def schema(kind: Any) -> dict[str, Any]:
         return {"type": "array", "items": schema(get_args(kind)[0])}
     if origin is not None and issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": schema(get_args(kind)[1])}
-    if is_dataclass(kind):
+    if dataclass_type(kind):
         return {
             "type": "object",
             "title": getattr(kind, "__name__", ""),
-            "properties": {name: schema(hint) for name, hint in hints(kind).items()},
+            "properties": {name: schema(hint) for name, hint in fields_of(kind).items()},
             "required": [field.name for field in fields(kind) if not has_default(field)],
         }
     if issubclass(kind, StrEnum):

@@ -21,7 +21,9 @@ class Card:
     uuid: str
     name: str
     memory_bytes: int
+    """0 where `memory_known` is False, and only there."""
     numa_node: int = 0
+    """-1 where the machine does not say, which is the kernel's own word for it."""
     nvlink_peers: tuple[str, ...] = ()
     """UUIDs of the cards that an active NVLink joins to this one."""
     mig_profile: str | None = None
@@ -30,6 +32,8 @@ class Card:
     """The UUID of the card a MIG instance is cut from. A card cut into instances is not itself allocatable."""
     quarantine: str | None = None
     """Why nbd does not hand this card out, in words for an admin; None when it is fit."""
+    memory_known: bool = True
+    """False where the driver cannot say how much memory there is: integrated GPUs, a card lost before it was first seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,12 @@ class Obstacle:
 class Refusal:
     obstacles: tuple[Obstacle, ...]
     summary: str
+    count: int = 1
+    """How many cards were asked for."""
+    fitting: int = 0
+    """How many fit now."""
 
     @property
     def worth_waiting(self) -> bool:
-        return any(obstacle.for_now for obstacle in self.obstacles)
+        """Whether the box could serve this once everybody has let go."""
+        return self.fitting + sum(obstacle.for_now for obstacle in self.obstacles) >= self.count

@@ -7,7 +7,8 @@ Only this file says which moves exist: `MOVES` is the whole state machine, `move
 
 * A start that is refused for want of a card leaves STARTING for STOPPED, not for FAILED: nothing broke.
 * FAILED is the editor's or the person's process ending wrongly, ERROR is nbd's or the host's fault. Both can be started again.
-* PARKED and FROZEN are entered only by the idle engine and left by RUNNING (unpark, thaw), STOPPING, or FAILED/ERROR when their process or image is gone.
+* PARKED and FROZEN are entered only by the idle engine; they are left for RUNNING (unpark, thaw), STOPPING, or FAILED or ERROR
+  when their process or image is gone.
 * DELETING is final: the row goes when the container is gone. It never touches the home.
 """
 
@@ -135,3 +136,26 @@ def checked_name(name: str) -> str:
             code="bad_name",
         )
     return name
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """The person as the container must know them: their notebook is them."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One container life of a notebook, for its history."""
+
+    notebook: str
+    number: int
+    started: float
+    ended: float | None = None
+    stop_reason: str | None = None
+    container: str | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)

@@ -1,0 +1,239 @@
+"""Settings: one row each, from which the parser, the shipped `config/nbd.toml`, `nbctl config` and the reference page come.
+
+A settings class is a frozen dataclass whose fields are made by `setting`; the same machinery reads profiles. A wrong key or value is an
+InvalidInput that names file, line, key and, for a key, the nearest known one. Nothing here opens a file but `read`.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import InvalidInput
+from .wire import nearest
+
+T = TypeVar("T")
+Parse = Callable[[Any], Any]
+
+SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+TIME_UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
+
+
+def size(value: Any) -> int:
+    """ "12GiB" -> bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]iB|B)?", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('must be a size such as "512MiB" or "12GiB"')
+    return int(float(match[1]) * SIZE_UNITS[match[2] or ""])
+
+
+def duration(value: Any) -> float:
+    """ "30min" -> seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError('must be a time such as "20s", "30min" or "8h"')
+    return float(match[1]) * TIME_UNITS[match[2]]
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a text in quotes")
+    return value
+
+
+def flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError("must be a whole number, 0 or more")
+    return value
+
+
+def number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+        raise ValueError("must be a number above 0")
+    return float(value)
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError('must be a list of texts, such as ["a", "b"]')
+    return tuple(value)
+
+
+def one_of(*words: str) -> Parse:
+    def parse(value: Any) -> str:
+        if value not in words:
+            raise ValueError("must be one of " + ", ".join(f'"{word}"' for word in words))
+        return str(value)
+
+    return parse
+
+
+def address(value: Any) -> str:
+    """ "127.0.0.1:8686" or "[::1]:8686"."""
+    match = re.fullmatch(r"(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):(\d{1,5})", value) if isinstance(value, str) else None
+    if match is None or int(match[1]) > 65535:
+        raise ValueError('must be an address and a port, such as "127.0.0.1:8686"')
+    return str(value)
+
+
+def setting(shown: Any, parse: Parse, help_text: str) -> Any:
+    """A settings field. `shown` is the default as an admin would write it in the file; None means "no value" and must be written out to be set."""
+    default = None if shown is None else parse(list(shown) if isinstance(shown, tuple) else shown)
+    return field(default=default, metadata={"parse": parse, "help": help_text, "shown": shown})
+
+
+def required(parse: Parse, help_text: str) -> Any:
+    return field(metadata={"parse": parse, "help": help_text, "shown": None})
+
+
+@dataclass(frozen=True, slots=True)
+class CoreSettings:
+    socket_group: str | None = setting(None, text, "Group whose members may talk to nbd on its socket. Unset: everybody on this machine may.")
+    podman_socket: str = setting("/run/podman/podman.sock", text, "Podman's API socket.")
+    podman_timeout: float = setting("60s", duration, "Longest wait for one answer of Podman.")
+    default_profile: str = setting("cpu-small", text, "Profile of a notebook whose owner names none.")
+    reconcile_every: float = setting("10s", duration, "How often what is wanted is compared with what runs.")
+    stop_grace: float = setting("20s", duration, "Time that an editor has to save its work before it is killed.")
+    ready_within: float = setting("90s", duration, "Longest wait for an editor to answer after its container started.")
+    crash_limit: int = setting(3, count, "So many wrong exits within crash_window leave the notebook FAILED; below, it is started again.")
+    crash_window: float = setting("10min", duration, "See crash_limit.")
+    image_prefix: str = setting("localhost/nbd/", text, "What stands before the name of an image that nbd builds.")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSettings:
+    nvml_timeout: float = setting("2s", duration, "Longest wait for one answer of the GPU driver.")
+    nvml_library: str | None = setting(None, text, "The driver's library, where it is not found by its usual name.")
+    release_within: float = setting("15s", duration, "How long a stopped notebook's processes may linger on a card before it is quarantined.")
+    cdi_folders: tuple[str, ...] = setting(("/etc/cdi", "/var/run/cdi"), texts, "Where CDI specifications are looked for.")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    listen: str = setting("127.0.0.1:8686", address, "Address and port of the pages.")
+    domain: str = setting("localhost", text, "Pages are at this name, each notebook at <id>.<name>: the name and *.<name> must resolve to this box.")
+    user: str = setting("nbd-web", text, "Account of the web program: the only one that may reach the editors.")
+    sign_in_lifetime: float = setting("12h", duration, "How long a browser stays signed in.")
+    ticket_lifetime: float = setting("60s", duration, "How long a one-time link is good for.")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    core: CoreSettings
+    gpus: GpuSettings
+    web: WebSettings
+
+
+SECTIONS: Mapping[str, type[Any]] = {"core": CoreSettings, "gpus": GpuSettings, "web": WebSettings}
+
+
+def defaults() -> Config:
+    return Config(CoreSettings(), GpuSettings(), WebSettings())
+
+
+def read(path: Path) -> Config:
+    """The configuration in `path`; defaults where there is no such file. Raises InvalidInput."""
+    if not path.exists():
+        return defaults()
+    return parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse(source: str, file: str) -> Config:
+    document = toml(source, file)
+    for section, content in document.items():
+        if section not in SECTIONS or not isinstance(content, dict):
+            what = "must be a section" if section in SECTIONS else "unknown section"
+            raise complaint(source, file, ("", section), what, nearest(section, SECTIONS))
+    return Config(**{name: fill(kind, document.get(name, {}), Source(source, file, name)) for name, kind in SECTIONS.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a table of settings stands: for the messages."""
+
+    text: str
+    file: str
+    section: str
+
+
+def fill(kind: type[T], table: Mapping[str, Any], source: Source) -> T:
+    """A settings value from a TOML table. Raises InvalidInput naming file, line and key."""
+    rows: dict[str, Field[Any]] = {row.name: row for row in fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        where = (source.section, key)
+        if key not in rows:
+            raise complaint(source.text, source.file, where, "unknown key", nearest(key, rows))
+        try:
+            values[key] = rows[key].metadata["parse"](value)
+        except ValueError as error:
+            raise complaint(source.text, source.file, where, str(error), rows[key].metadata["help"]) from None
+    for name, row in rows.items():
+        if row.default is MISSING and name not in values:
+            raise complaint(source.text, source.file, (source.section, name), "is missing", row.metadata["help"])
+    return kind(**values)
+
+
+def toml(source: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column \d+\)", str(error))
+        line = found[1] if found else "1"
+        raise InvalidInput(f"{file}:{line}: {re.sub(r' ?[(]at .*', '', str(error))}", code="bad_config") from None
+
+
+def complaint(source: str, file: str, where: tuple[str, str], what: str, hint: str) -> InvalidInput:
+    section, key = where
+    name = f"{section}.{key}" if section else key
+    return InvalidInput(f"{file}:{line_of(source, section, key)}: {name}: {what}", hint=hint, code="bad_config")
+
+
+def line_of(source: str, section: str, key: str) -> int:
+    """The line (from 1) where `key` of `section` stands, the section's header where it does not, 1 where neither does.
+
+    tomllib keeps no positions; a key at the start of a line below its section's header is how people write these files.
+    """
+    current, header = "", 1
+    for line, content in enumerate(source.splitlines(), 1):
+        if found := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", content):
+            current = found[1]
+            if current == section or (not section and current == key):
+                header = line
+        elif current == section and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", content):
+            return line
+    return header
+
+
+def reference() -> str:
+    """Every setting with its meaning and default: the text of `config/nbd.toml`, valid TOML in which nothing is set."""
+    lines = [
+        "# nbd's settings. A line without '#' sets a value; what stands here commented is the default.",
+        "# After a change: systemctl restart nbd nbd-web",
+    ]
+    for name, kind in SECTIONS.items():
+        lines += ["", f"[{name}]"]
+        for row in fields(kind):
+            lines += [f"# {row.metadata['help']}", f"#{row.name} = {as_toml(row)}"]
+    return "\n".join(lines) + "\n"
+
+
+def as_toml(row: Field[Any]) -> str:
+    shown = row.metadata["shown"]
+    if shown is None:
+        return '""'
+    if isinstance(shown, bool):
+        return str(shown).lower()
+    if isinstance(shown, tuple):
+        return "[" + ", ".join(f'"{item}"' for item in shown) + "]"
+    return f'"{shown}"' if isinstance(shown, str) else str(shown)

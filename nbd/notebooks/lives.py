@@ -1,0 +1,214 @@
+"""What a notebook's task does: start, adopt, stop, or find out why it ended. One method each; manager.py decides which is due.
+
+Each begins by reading the row afresh and ends by writing it. The row is written STARTING before anything is made and STOPPED after all is
+gone; a crash anywhere between is repaired by reconcile.py from what is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ..errors import InvalidInput, NbdError, NoCapacity, StartFailed
+from ..profiles import Profile
+from .failure import PERSONS_FAULT, Exit, of_defect, of_error, of_exit, of_silence
+from .model import LIVE, Failure, Notebook, State, Want
+from .ports import Process
+from .reconcile import Seen, after_crash
+from .roster import Roster
+from .starter import Clocks, Parts, Starter
+from .stopper import Stopper
+from .tasks import Tasks
+
+log = logging.getLogger(__name__)
+LOG_LINES = 20
+EXIT_POLL_SECONDS, EXIT_TRIES = 0.05, 40
+"""Podman learns of an exit a moment after the kernel does; after 2 s without a word the exit code stays unknown."""
+Profiles = Callable[[], Mapping[str, Profile]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings that a notebook's life follows."""
+
+    default_profile: str
+    stop_grace_seconds: float
+    crash_limit: int
+    crash_window_seconds: float
+    ready_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hands:
+    starter: Starter
+    stopper: Stopper
+    tasks: Tasks
+
+
+class Lives:
+    def __init__(self, parts: Parts, roster: Roster, hands: Hands, rules: Rules, *, profiles: Profiles, clocks: Clocks) -> None:
+        self._parts = parts
+        self._roster = roster
+        self._starter = hands.starter
+        self._stopper = hands.stopper
+        self._tasks = hands.tasks
+        self._rules = rules
+        self._profiles = profiles
+        self._clocks = clocks
+        self._watches: dict[str, tuple[str, Callable[[], None]]] = {}
+        """Notebook id to the container whose end the kernel will tell, and what cancels that."""
+
+    def watched(self) -> dict[str, str]:
+        return {notebook: container for notebook, (container, _) in self._watches.items()}
+
+    def close(self) -> None:
+        for notebook in list(self._watches):
+            self._unwatch(notebook)
+
+    def profile(self, name: str) -> Profile:
+        known = self._profiles()
+        if name not in known:
+            raise InvalidInput(f"there is no profile {name[:60]!r}", hint="known: " + ", ".join(known), code="unknown_profile")
+        return known[name]
+
+    async def begin(self, notebook: str) -> None:
+        """Write down that it starts, and make starting its task."""
+        run = self._roster.get(notebook).run + 1
+        fresh = {"run": run, "container": None, "started": None, "ended": None, "phases": {}, "failure": None, "stop_reason": None}
+        await self._roster.change(notebook, State.STARTING, **fresh)
+        self._tasks.follow(notebook, self.start(notebook))
+
+    async def start(self, notebook: str) -> None:
+        try:
+            process = await self._starter.start(notebook, self.profile(self._roster.get(notebook).profile))
+        except NbdError as error:
+            await self._start_failed(notebook, await self._explain(notebook, error))
+            return
+        except Exception as error:  # a defect must end as a FAILED the person sees, not as a start that never ends
+            log.exception("%s: its start met a defect", notebook, extra={"NBD_NOTEBOOK": notebook})
+            await self._start_failed(notebook, of_defect(error))
+            return
+        row = await self._roster.change(notebook, State.RUNNING)
+        await self._roster.record_run(row)
+        self._watch(notebook, str(row.container), process)
+
+    async def adopt(self, notebook: str, container: str) -> None:
+        process = await self._parts.containers.process(container)
+        if process is None:
+            return  # It ended since; the next look says so.
+        row = await self._roster.change(notebook, container=container)
+        if row.state is State.STARTING:
+            try:
+                await self._starter.answers(notebook, process)
+            except NbdError as error:
+                await self._start_failed(notebook, await self._explain(notebook, error))
+                return
+        if row.state not in (State.PARKED, State.RUNNING):
+            started = row.started or self._clocks.wall()
+            await self._roster.change(notebook, State.RUNNING, failure=None, stop_reason=None, started=started)
+        self._watch(notebook, container, process)
+
+    async def stop(self, notebook: str) -> None:
+        """Down, or out for good; up again when somebody asked for it meanwhile."""
+        self._unwatch(notebook)
+        row = self._roster.get(notebook)
+        if row.state in LIVE:
+            await self._roster.change(notebook, State.STOPPING)
+        profile = self._profiles().get(row.profile)
+        grace = profile.stop_grace if profile and profile.stop_grace is not None else self._rules.stop_grace_seconds
+        await self._stopper.stop(notebook, grace)
+        row = self._roster.get(notebook)
+        if row.state is State.STOPPING:
+            await self._roster.record_run(await self._roster.change(notebook, State.STOPPED, ended=self._clocks.wall(), container=None))
+            row = self._roster.get(notebook)
+        if row.want is Want.DELETED:
+            await self._roster.change(notebook, State.DELETING)
+            await self._roster.forget(notebook)
+        elif row.want is Want.RUNNING:
+            await self.begin(notebook)
+
+    async def ended(self, notebook: str, container: str) -> None:
+        """Its process is gone and nobody asked for that."""
+        row = self._roster.get(notebook)
+        if row.container != container or row.state not in (State.RUNNING, State.PARKED):
+            return  # Somebody dealt with it before this task's turn came.
+        self._unwatch(notebook)
+        seen = await self._last_word(container)
+        end = Exit(seen.exit_code if seen else None, bool(seen and seen.oom), await self._log(row))
+        if not end.wrong:
+            await self._over(notebook, State.STOPPED, "editor_shutdown", None)
+            return
+        failure = self._of_exit(row, end)
+        verdict = after_crash(row.crashes, self._clocks.wall(), self._rules.crash_limit, self._rules.crash_window_seconds)
+        log.warning("%s: %s; %s", row.title, failure.message, verdict.reason, extra={"NBD_NOTEBOOK": notebook})
+        if not verdict.restart:
+            code = "crash_loop" if failure.code == "editor_exited" else failure.code
+            await self._over(notebook, State.FAILED, code, Failure(code, f"{failure.message}; {verdict.reason}", failure.hint, failure.log))
+            return
+        gone = {"crashes": verdict.crashes, "ended": self._clocks.wall(), "stop_reason": failure.code}
+        await self._roster.record_run(await self._roster.change(notebook, State.STARTING, **gone))
+        await self._stopper.clear(notebook, keep_lease=True)
+        await self.begin(notebook)
+
+    async def vanished(self, notebook: str) -> None:
+        row = self._roster.get(notebook)
+        if row.container and self._parts.processes.of_container(row.container):
+            # Podman forgets containers whose processes live (reliability: orphans after a killed service). Work may be inside.
+            log.warning("%s: Podman does not show its container, and its processes live", row.title, extra={"NBD_NOTEBOOK": notebook})
+            return
+        self._unwatch(notebook)
+        message = "its container was gone when nbd looked: the box was restarted, or somebody removed it"
+        await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", message, "start it again: nbctl start"))
+
+    async def _start_failed(self, notebook: str, failure: Failure) -> None:
+        log.warning("%s did not start: %s", notebook, failure.message, extra={"NBD_NOTEBOOK": notebook})
+        state = State.FAILED if failure.code in PERSONS_FAULT else State.ERROR
+        await self._over(notebook, State.STOPPED if failure.code == NoCapacity.default_code else state, failure.code, failure)
+
+    async def _over(self, notebook: str, state: State, reason: str, failure: Failure | None) -> None:
+        await self._stopper.clear(notebook)
+        want = Want.DELETED if self._roster.get(notebook).want is Want.DELETED else Want.STOPPED
+        end = {"want": want, "stop_reason": reason, "failure": failure, "container": None, "ended": self._clocks.wall()}
+        await self._roster.record_run(await self._roster.change(notebook, state, **end))
+
+    async def _explain(self, notebook: str, error: NbdError) -> Failure:
+        row = self._roster.get(notebook)
+        if not isinstance(error, StartFailed) or error.code not in ("editor_exited", "never_answered"):
+            return of_error(error)
+        lines = await self._log(row)
+        if error.code == "never_answered":
+            return of_silence(self._rules.ready_seconds, lines)
+        seen = await self._last_word(row.container)
+        return self._of_exit(row, Exit(seen.exit_code if seen else None, bool(seen and seen.oom), lines, was_ready=False))
+
+    async def _last_word(self, container: str | None) -> Seen | None:
+        """What Podman knows of the exit, once it knows."""
+        seen = None
+        for _ in range(EXIT_TRIES if container else 0):
+            seen = await self._parts.containers.look(str(container))
+            if seen is None or seen.exit_code is not None:
+                break
+            await asyncio.sleep(EXIT_POLL_SECONDS)
+        return seen
+
+    async def _log(self, row: Notebook) -> tuple[str, ...]:
+        try:
+            return await self._parts.containers.log_tail(row.container, LOG_LINES) if row.container else ()
+        except NbdError as error:
+            return (f"(the log cannot be read: {error.message})",)
+
+    def _of_exit(self, row: Notebook, end: Exit) -> Failure:
+        profile = self._profiles().get(row.profile)
+        memory = f"{profile.memory / 1024**3:.3g} GiB" if profile else "share"
+        return of_exit(end, editor=row.editor, image=profile.image if profile else "", memory_text=memory)
+
+    def _watch(self, notebook: str, container: str, process: Process) -> None:
+        self._unwatch(notebook)
+        cancel = self._parts.processes.on_exit(process, lambda: self._tasks.follow(notebook, self.ended(notebook, container)))
+        self._watches[notebook] = (container, cancel)
+
+    def _unwatch(self, notebook: str) -> None:
+        if notebook in self._watches:
+            self._watches.pop(notebook)[1]()

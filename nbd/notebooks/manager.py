@@ -1,0 +1,145 @@
+"""Brings notebooks to where they are wanted.
+
+Three callers: the API (start, stop, delete), the kernel (a process ended; see lives.py) and the clock (reconcile). Each only sets what
+is wanted and sees to it that the notebook's one task is the right one. What a task does is in lives.py, what is due in reconcile.py.
+
+Shutting down cancels the tasks and cleans nothing up: that is the same as a crash, which is repaired anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import string
+from collections.abc import Sequence
+
+from ..errors import NotFound
+from ..gpus.model import Refusal
+from ..messages import StartRequest
+from .lives import Hands, Lives, Rules
+from .model import LIVE, Notebook, Want, checked_name
+from .reconcile import Action, Adopt, Begin, Discard, Ended, Finish, FreeLease, Restore, Seen, Vanished, World, plan
+from .roster import Roster
+from .starter import Clocks, Parts, no_capacity
+
+log = logging.getLogger(__name__)
+
+
+class Manager:
+    def __init__(self, parts: Parts, roster: Roster, hands: Hands, lives: Lives, *, rules: Rules, clocks: Clocks) -> None:
+        self._parts = parts
+        self._roster = roster
+        self._tasks = hands.tasks
+        self._stopper = hands.stopper
+        self._lives = lives
+        self._rules = rules
+        self._clocks = clocks
+
+    async def start(self, owner: str, request: StartRequest) -> tuple[Notebook, bool]:
+        """The notebook, on its way up, and whether this call began that. Asking again for one that is up or coming changes nothing.
+
+        Raises InvalidInput (name, profile, GPUs), NoCapacity when nothing fits and nobody waits; then nothing was made.
+        """
+        name = checked_name(request.name)
+        row = self._roster.find(owner, name)
+        if row and row.want is Want.RUNNING:
+            return row, False
+        profile = self._lives.profile(request.profile or (row.profile if row else self._rules.default_profile))
+        wanted = profile.gpu_request(request.gpus)
+        if wanted:
+            answer = await self._parts.gpus.preview(wanted)
+            if isinstance(answer, Refusal) and not (request.wait and answer.worth_waiting):
+                raise no_capacity(answer)
+        row = self._roster.find(owner, name)  # After the await another caller may have made it.
+        if row is None:
+            row = Notebook(new_id(), name, owner, profile.name, request.editor or profile.editor, self._clocks.wall())
+            await self._roster.add(row)
+            row = self._roster.get(row.id)
+        if row.want is Want.DELETED:
+            raise NotFound(f"{row.title} is being deleted", hint="start it again in a moment")
+        if row.want is Want.RUNNING:
+            return row, False
+        asked = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "wait": request.wait, "crashes": ()}
+        await self._roster.change(row.id, want=Want.RUNNING, **asked)
+        if row.id not in self._tasks.busy():
+            await self._lives.begin(row.id)
+        return self._roster.get(row.id), True
+
+    async def stop(self, notebook: str, reason: str) -> Notebook:
+        """Set on its way down; returns at once. Stopping what is stopped changes nothing."""
+        row = self._roster.get(notebook)
+        if row.want is Want.RUNNING:
+            row = await self._roster.change(notebook, want=Want.STOPPED, stop_reason=reason)
+            if row.state in LIVE:
+                self._tasks.replace(notebook, self._lives.stop(notebook))
+        return self._roster.get(notebook)
+
+    async def delete(self, notebook: str) -> Notebook:
+        """Set on its way out; returns at once. The home stays as it is."""
+        row = self._roster.get(notebook)
+        if row.want is not Want.DELETED:
+            row = await self._roster.change(notebook, want=Want.DELETED, stop_reason="deleted")
+            self._tasks.replace(notebook, self._lives.stop(notebook))
+        return row
+
+    async def reconcile(self) -> tuple[Action, ...]:
+        """Compare and repair once. Raises Unreachable when Podman cannot be asked: then nothing is concluded."""
+        await self._parts.networks.guard()
+        # What is busy now may rest when Podman has answered: what it said is old for those too.
+        busy = self._tasks.busy()
+        seen = await self._parts.containers.seen()
+        leased = {lease.notebook for lease in await self._parts.gpus.leases()}
+        actions = plan(World(self._roster.all(), seen, busy | self._tasks.busy(), self._lives.watched(), leased))
+        for action in actions:
+            log.info("%s %s: %s", type(action).__name__, getattr(action, "notebook", ""), action.reason)
+            await self._carry_out(action)
+        await self._sweep(seen, busy)
+        return actions
+
+    async def settled(self, notebook: str) -> None:
+        """Return when no task works on it."""
+        await self._tasks.settled(notebook)
+
+    async def close(self) -> None:
+        """Stop working; every notebook stays as it is."""
+        self._lives.close()
+        await self._tasks.close()
+
+    async def _carry_out(self, action: Action) -> None:
+        lives, tasks = self._lives, self._tasks
+        match action:
+            case Restore(row, container):
+                await self._restore(row, container)
+            case Adopt(notebook, container):
+                tasks.follow(notebook, lives.adopt(notebook, container))
+            case Discard(container):
+                await self._parts.containers.remove(container)
+            case Ended(notebook, seen):
+                tasks.follow(notebook, lives.ended(notebook, seen.container))
+            case Vanished(notebook):
+                tasks.follow(notebook, lives.vanished(notebook))
+            case Begin(notebook):
+                await lives.begin(notebook)
+            case Finish(notebook):
+                tasks.follow(notebook, lives.stop(notebook))
+            case FreeLease(notebook):
+                await self._stopper.release(notebook)
+
+    async def _restore(self, row: Notebook, container: str) -> None:
+        await self._roster.add(row)
+        await self._parts.gpus.rebuild([lease for lease in await self._parts.containers.leases() if lease.notebook == row.id])
+        self._tasks.follow(row.id, self._lives.adopt(row.id, container))
+
+    async def _sweep(self, seen: Sequence[Seen], busy: frozenset[str]) -> None:
+        """Networks and folders of notebooks that neither live nor have a container."""
+        keep = {item.notebook for item in seen} | {row.id for row in self._roster.all() if row.state in LIVE} | busy | self._tasks.busy()
+        for notebook in set(await self._parts.networks.existing()) - keep:
+            await self._parts.networks.remove(notebook)
+        for notebook in set(await self._parts.folders.existing()) - keep:
+            await self._parts.folders.remove(notebook)
+
+
+def new_id() -> str:
+    """Ten characters that no name can collide with and nobody can guess: 26 * 36^9 possibilities. Also a DNS label."""
+    letters = string.ascii_lowercase
+    return secrets.choice(letters) + "".join(secrets.choice(letters + string.digits) for _ in range(9))

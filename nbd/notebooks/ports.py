@@ -1,0 +1,150 @@
+"""What the notebook slice needs of the world. Each port says what is missing, what is worth a retry, and what may be called twice.
+
+Every method answers within a deadline of its own or raises Deadline; a part that is not there raises Unreachable. Nothing blocks the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..gpus.model import Grant, Lease, Refusal, Request
+from .model import Notebook, Occupant, Run
+from .reconcile import Seen
+from .spec import ContainerSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that cannot be mistaken for another: a pid is used again, pid and start time are not."""
+
+    pid: int
+    start_ticks: int
+    """Field 22 of /proc/<pid>/stat: clock ticks since boot."""
+
+
+class Containers(Protocol):
+    """Podman. Sees and touches only containers that carry this instance's label."""
+
+    async def seen(self) -> Sequence[Seen]:
+        """All of ours, dead and half-made ones too; `alive` is checked against the kernel."""
+
+    async def image_exists(self, reference: str) -> bool: ...
+
+    async def create(self, spec: ContainerSpec) -> str:
+        """Its id. Raises Conflict when the name is taken, StartFailed(image_missing), HostUnfit(disk_full, cdi_missing, …)."""
+
+    async def start(self, container: str) -> Process:
+        """Start it; the process is the container's first. Raises StartFailed(editor_missing) when the image has no such command."""
+
+    async def process(self, container: str) -> Process | None:
+        """Its first process while that is really alive."""
+
+    async def kill(self, container: str, signal: str) -> None:
+        """Send a signal to its first process; a dead or absent container is no error."""
+
+    async def remove(self, container: str) -> None:
+        """Remove it with all that belongs to it, killing first. Absent is done; may be called twice."""
+
+    async def look(self, container: str) -> Seen | None: ...
+
+    async def log_tail(self, container: str, lines: int) -> tuple[str, ...]:
+        """Its last lines, oldest first; empty when there is no log any more."""
+
+    def log_follow(self, container: str, lines: int) -> AsyncIterator[str]:
+        """The last lines, then each new one until the container ends or the iterator is closed."""
+
+    async def leases(self) -> Sequence[Lease]:
+        """What the labels of all living containers say of leases."""
+
+
+class Networks(Protocol):
+    """One network a notebook, from which neither this box nor another notebook can be reached, from the first packet."""
+
+    async def ensure(self, notebook: str) -> str:
+        """The network's name; made, and its rules in force, when this returns."""
+
+    async def remove(self, notebook: str) -> None:
+        """Absent is done."""
+
+    async def existing(self) -> Collection[str]:
+        """Ids of the notebooks that have a network."""
+
+    async def guard(self) -> None:
+        """Put nbd's rules in force if somebody flushed them."""
+
+
+class Processes(Protocol):
+    """The kernel's view of processes."""
+
+    def on_exit(self, process: Process, call: Callable[[], None]) -> Callable[[], None]:
+        """Call once when it has ended (at once if it has); returns what cancels that. Seen within milliseconds, whatever Podman does."""
+
+    def of_container(self, container: str) -> Collection[int]:
+        """Every living pid in the container's cgroup; empty when it is gone."""
+
+
+class EditorDoor(Protocol):
+    async def wait_ready(self, socket: str, path: str, seconds: float) -> None:
+        """Return as soon as `path` answers 200 on the socket. Raises Deadline after `seconds`."""
+
+
+class Homes(Protocol):
+    async def ready(self, who: Occupant) -> None:
+        """Return when the home is complete and the person's. Raises HostUnfit(home_unfit, disk_full)."""
+
+
+class Folders(Protocol):
+    """The notebook's folder on the host: where its editor's socket is, closed to everybody but its person and the web program."""
+
+    async def make(self, notebook: str, who: Occupant) -> str:
+        """The folder's path, empty of an old socket. May be called twice."""
+
+    async def identity(self, who: Occupant, passwd: str, group: str) -> str:
+        """The path of a folder with these two files."""
+
+    async def remove(self, notebook: str) -> None: ...
+
+    def socket(self, notebook: str) -> str: ...
+
+    async def existing(self) -> Collection[str]: ...
+
+
+class People(Protocol):
+    async def occupant(self, name: str) -> Occupant | None: ...
+
+
+class Gpus(Protocol):
+    """The pool, as far as a start and a stop need it."""
+
+    async def preview(self, request: Request) -> Grant | Refusal: ...
+
+    async def lease(self, notebook: str, holder: str, request: Request) -> Grant | Refusal: ...
+
+    async def wait(self, notebook: str, holder: str, request: Request, on_position: Callable[[int, str], None]) -> Grant: ...
+
+    async def release(self, notebook: str, pids: Collection[int]) -> tuple[str, ...]: ...
+
+    async def quarantine(self, card: str, reason: str) -> None: ...
+
+    async def rebuild(self, leases: Iterable[Lease]) -> None: ...
+
+    async def leases(self) -> Sequence[Lease]: ...
+
+
+class Store(Protocol):
+    """Rows that survive a crash: a write is durable when it returns, readers see all of it or nothing."""
+
+    async def notebooks(self) -> Sequence[Notebook]: ...
+
+    async def save(self, notebook: Notebook) -> None: ...
+
+    async def forget(self, notebook: str) -> None: ...
+
+    async def save_run(self, run: Run) -> None: ...
+
+    async def runs(self, notebook: str) -> Sequence[Run]: ...
+
+
+Sleep = Callable[[float], Awaitable[None]]

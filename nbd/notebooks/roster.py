@@ -1,0 +1,102 @@
+"""Owns the rows: the only place that changes a notebook. A change is durable before anybody hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import NotFound
+from ..feed import Feed
+from ..messages import Progress, Waiting
+from .model import Notebook, Run, State, move
+from .ports import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """What is true for a moment only and not worth a write: where a start is."""
+
+    progress: Progress | None = None
+    waiting: Waiting | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    notebook: Notebook
+    gone: bool = False
+
+
+NOTHING = Passing()
+
+
+class Roster:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rows: dict[str, Notebook] = {}
+        self._passing: dict[str, Passing] = {}
+        self.changes: Feed[Change] = Feed()
+
+    async def load(self) -> None:
+        self._rows = {row.id: row for row in await self._store.notebooks()}
+
+    def all(self) -> tuple[Notebook, ...]:
+        return tuple(self._rows.values())
+
+    def get(self, notebook: str) -> Notebook:
+        """Raises NotFound. After an `await`, ask again: somebody may have changed or deleted it."""
+        if notebook not in self._rows:
+            raise NotFound(f"there is no notebook {notebook}")
+        return self._rows[notebook]
+
+    def find(self, owner: str, name: str) -> Notebook | None:
+        return next((row for row in self._rows.values() if row.owner == owner and row.name == name), None)
+
+    def passing(self, notebook: str) -> Passing:
+        return self._passing.get(notebook, NOTHING)
+
+    def show(self, notebook: str, passing: Passing) -> None:
+        """Tell where a start is; nothing is written."""
+        if notebook in self._rows and self._passing.get(notebook) != passing:
+            self._passing[notebook] = passing
+            self.changes.publish(Change(self._rows[notebook]))
+
+    async def add(self, row: Notebook) -> None:
+        """The row is known to this process before it is durable, so that two callers cannot both make it."""
+        self._rows[row.id] = row
+        try:
+            await self._store.save(row)
+        except BaseException:
+            del self._rows[row.id]
+            raise
+        self.changes.publish(Change(row))
+
+    async def change(self, notebook: str, to: State | None = None, **values: Any) -> Notebook:
+        """Move and amend in one durable write. Raises Conflict for an illegal move and NotFound; then nothing changed."""
+        row = replace(self.get(notebook), **values)
+        row = move(row, to) if to else row
+        await self._store.save(row)
+        self._rows[notebook] = row
+        if row.state is not State.STARTING:
+            self._passing.pop(notebook, None)
+        self.changes.publish(Change(row))
+        return row
+
+    def note_phase(self, notebook: str, phase: str, seconds: float) -> None:
+        """Remember how long a phase took; written with the next change."""
+        row = self.get(notebook)
+        self._rows[notebook] = replace(row, phases={**row.phases, phase: seconds})
+
+    async def forget(self, notebook: str) -> None:
+        row = self.get(notebook)
+        await self._store.forget(notebook)
+        del self._rows[notebook]
+        self._passing.pop(notebook, None)
+        self.changes.publish(Change(row, gone=True))
+
+    async def record_run(self, row: Notebook) -> None:
+        if row.started is not None:
+            await self._store.save_run(Run(row.id, row.run, row.started, row.ended, row.stop_reason, row.container, row.phases))
+
+    async def runs(self, notebook: str) -> Iterable[Run]:
+        return await self._store.runs(notebook)

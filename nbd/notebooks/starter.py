@@ -1,0 +1,181 @@
+"""One start, from the image to an editor that answers. Carries out; decides nothing that spec.py, failure.py or the pool can decide.
+
+Order (rule 2 of the design): image, home, network first, the lease last, so that a card is held only while it can be used. A failure in
+any phase leaves what was made; the manager then tears down everything the notebook has, which is the same repair as after a crash.
+
+A step that has begun in Podman is not abandoned: cancelling a start while Podman creates a container would leave one that nobody knows
+of. `finished` lets the step end first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..editors import EDITORS
+from ..errors import Deadline, HostUnfit, NoCapacity, StartFailed
+from ..gpus.model import Grant, Lease, Refusal, Request
+from ..messages import Progress, Waiting
+from ..profiles import Profile
+from . import spec
+from .model import Notebook, Occupant, Phase
+from .ports import Containers, EditorDoor, Folders, Gpus, Homes, Networks, People, Process, Processes
+from .roster import Passing, Roster
+
+T = TypeVar("T")
+
+WORDS = {
+    Phase.IMAGE: "looking for its image",
+    Phase.HOME: "getting the home ready",
+    Phase.NETWORK: "making its network",
+    Phase.LEASE: "asking for its GPUs",
+    Phase.CREATE: "making its container",
+    Phase.START: "starting its container",
+    Phase.READY: "waiting for the editor",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The ports that a notebook's life needs; built once in core.py."""
+
+    containers: Containers
+    networks: Networks
+    processes: Processes
+    editors: EditorDoor
+    homes: Homes
+    folders: Folders
+    people: People
+    gpus: Gpus
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What is the same for every notebook of this daemon."""
+
+    instance: str
+    image_prefix: str
+    limits: spec.HostLimits
+    ready_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    wall: Callable[[], float]
+    steady: Callable[[], float]
+
+
+class Starter:
+    def __init__(self, parts: Parts, roster: Roster, house: House, clocks: Clocks) -> None:
+        self._parts = parts
+        self._roster = roster
+        self._house = house
+        self._clocks = clocks
+
+    async def start(self, notebook: str, profile: Profile) -> Process:
+        """Bring the notebook up. On return its editor answers. Raises NbdError; the caller tears down."""
+        who = await self._occupant(notebook)
+        async with self._phase(notebook, Phase.IMAGE):
+            await self._image(profile)
+        async with self._phase(notebook, Phase.HOME):
+            await self._parts.homes.ready(who)
+            folder = await self._parts.folders.make(notebook, who)
+            row = self._roster.get(notebook)
+            identity = await self._parts.folders.identity(who, spec.passwd(who), spec.group(who))
+        async with self._phase(notebook, Phase.NETWORK):
+            network = await finished(self._parts.networks.ensure(notebook)) if profile.network != "none" else None
+        async with self._phase(notebook, Phase.LEASE):
+            leases = await self._lease(row, profile.gpu_request(row.gpus))
+        site = spec.Site(self._house.instance, self._house.image_prefix, folder, identity, network)
+        async with self._phase(notebook, Phase.CREATE):
+            row = self._roster.get(notebook)
+            wanted = spec.build(row, profile, who, leases, site=site, limits=self._house.limits)
+            container = await finished(self._parts.containers.create(wanted))
+            await self._roster.change(notebook, container=container)
+        async with self._phase(notebook, Phase.START):
+            process = await finished(self._parts.containers.start(container))
+            await self._roster.change(notebook, started=self._clocks.wall())
+        async with self._phase(notebook, Phase.READY):
+            await self.answers(notebook, process)
+        return process
+
+    async def answers(self, notebook: str, process: Process) -> None:
+        """Return once the editor answers. Raises StartFailed(editor_exited) the moment its process ends, Deadline when it stays silent."""
+        row = self._roster.get(notebook)
+        gone = asyncio.Event()
+        cancel = self._parts.processes.on_exit(process, gone.set)
+        path, socket = EDITORS[row.editor].ready_path, self._parts.folders.socket(notebook)
+        ready = asyncio.ensure_future(self._parts.editors.wait_ready(socket, path, self._house.ready_seconds))
+        ended = asyncio.ensure_future(gone.wait())
+        try:
+            await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done():
+                raise StartFailed("the editor ended before it was ready", code="editor_exited")
+            await ready
+        except Deadline:
+            raise StartFailed("the editor did not answer", code="never_answered") from None
+        finally:
+            cancel()
+            ready.cancel()
+            ended.cancel()
+            await asyncio.gather(ready, ended, return_exceptions=True)
+
+    async def _occupant(self, notebook: str) -> Occupant:
+        owner = self._roster.get(notebook).owner
+        who = await self._parts.people.occupant(owner)
+        if who is None:
+            raise HostUnfit(f"{owner} has no account on this box any more", code="home_unfit", hint=f"make one: useradd --create-home {owner}")
+        return who
+
+    async def _image(self, profile: Profile) -> None:
+        reference = spec.image_of(profile, self._house.image_prefix)
+        if await self._parts.containers.image_exists(reference):
+            return
+        built_here = reference.startswith(self._house.image_prefix)
+        hint = f"an admin can make it: nbctl image build {profile.image}" if built_here else f"an admin can fetch it: podman pull {reference}"
+        raise StartFailed(f"the image {reference} of profile {profile.name} is not on this box", code="image_missing", hint=hint)
+
+    async def _lease(self, row: Notebook, request: Request | None) -> list[Lease]:
+        if request is None:
+            return []
+        answer: Grant | Refusal
+        if row.wait:
+            since = self._clocks.wall()
+
+            def in_line(position: int, reason: str) -> None:
+                self._roster.show(row.id, Passing(Progress(Phase.LEASE, f"number {position} in line", None), Waiting(position, reason, since)))
+
+            answer = await self._parts.gpus.wait(row.id, row.title, request, in_line)
+        else:
+            answer = await self._parts.gpus.lease(row.id, row.title, request)
+        if isinstance(answer, Refusal):
+            raise no_capacity(answer)
+        return [lease for lease in await self._parts.gpus.leases() if lease.notebook == row.id]
+
+    @asynccontextmanager
+    async def _phase(self, notebook: str, phase: Phase) -> AsyncIterator[None]:
+        self._roster.show(notebook, Passing(Progress(phase, WORDS[phase])))
+        began = self._clocks.steady()
+        yield
+        took = round(self._clocks.steady() - began, 4)
+        # In memory until the next durable change: times are worth showing, not worth a write each.
+        self._roster.note_phase(notebook, phase, took)
+
+
+def no_capacity(refusal: Refusal) -> NoCapacity:
+    reasons = "; ".join(f"{obstacle.card} {obstacle.reason}" for obstacle in refusal.obstacles)
+    hint = "wait in line: nbctl start --wait" if refusal.worth_waiting else "waiting cannot help; see: nbctl gpus"
+    return NoCapacity(f"{refusal.summary}: {reasons}" if reasons else refusal.summary, hint=hint, retryable=refusal.worth_waiting)
+
+
+async def finished(step: Coroutine[Any, Any, T]) -> T:
+    """Await `step`; when cancelled meanwhile, let it end (it has a deadline of its own) before the cancellation goes on."""
+    task = asyncio.ensure_future(step)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -1,0 +1,28 @@
+"""Leases and quarantines that live as long as the test. Passes tests/contracts/test_lease_store.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nbd.gpus.model import Lease
+
+
+class MemoryLeases:
+    def __init__(self) -> None:
+        self._leases: list[Lease] = []
+        self._quarantines: dict[str, str] = {}
+
+    async def leases(self) -> Sequence[Lease]:
+        return tuple(self._leases)
+
+    async def replace(self, notebook: str, leases: Iterable[Lease]) -> None:
+        self._leases = [lease for lease in self._leases if lease.notebook != notebook] + list(leases)
+
+    async def quarantines(self) -> Mapping[str, str]:
+        return dict(self._quarantines)
+
+    async def quarantine(self, card: str, reason: str) -> None:
+        self._quarantines[card] = reason
+
+    async def lift(self, card: str) -> None:
+        self._quarantines.pop(card, None)

@@ -10,7 +10,7 @@ from ..errors import Deadline, NotFound, Unreachable
 from ..messages import NotebookView, Progress
 from .client import Client, route, typed
 from .render import Cell, Live, Screen
-from .text import ordinal, took
+from .text import ordinal, running, took
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 0.2
@@ -98,22 +98,21 @@ class Story:
 
     def _lines(self) -> Iterator[str]:
         screen, now = self.screen, time.monotonic()
-        elapsed = Cell(took(now - self.began), "dim")
-        yield screen.line(Cell(self.title, "bold"), "  ", elapsed)
-        if self.view is None:
+        yield screen.line(Cell(self.title, "bold"), "  ", Cell(running(now - self.began), "dim"))
+        if self.view is None or self.view.state != "STARTING":
             return
         done = "✓" if screen.unicode else "*"
         for phase, seconds in self.view.phases.items():
             if phase != self.step:
                 yield screen.line("  ", Cell(done, "green"), " ", phase.ljust(9), Cell(took(seconds), "dim"))
         if self.step:
-            yield screen.line("  ", Cell(self._spinner(), "cyan"), " ", self.step.ljust(9), *self._doing(self.view, now - self.step_began))
+            spent = Cell(running(now - self.step_began).ljust(9), "dim")
+            yield screen.line("  ", Cell(self._spinner(), "cyan"), " ", self.step.ljust(9), spent, *self._doing(self.view))
 
-    def _doing(self, view: NotebookView, seconds: float) -> tuple[Cell | str, ...]:
+    def _doing(self, view: NotebookView) -> tuple[Cell | str, ...]:
         if view.waiting:
-            place = f"{ordinal(view.waiting.position)} in line"
-            return Cell(place, "yellow"), f": {view.waiting.reason}  ", Cell(took(seconds), "dim")
-        return *progress_cells(self.screen, view.progress), Cell(took(seconds), "dim")
+            return Cell(f"{ordinal(view.waiting.position)} in line", "yellow"), f": {view.waiting.reason}"
+        return progress_cells(self.screen, view.progress)
 
     def _spinner(self) -> str:
         wheel = SPINNER if self.screen.unicode else PLAIN_SPINNER
@@ -123,7 +122,6 @@ class Story:
 def progress_cells(screen: Screen, progress: Progress | None) -> tuple[Cell | str, ...]:
     if progress is None:
         return ()
-    text = f"{progress.text}  " if progress.text else ""
     if progress.fraction is None:
-        return (text,)
-    return Cell(screen.bar(progress.fraction), "cyan"), f" {progress.fraction * 100:3.0f} %  ", text
+        return (progress.text,)
+    return Cell(screen.bar(progress.fraction), "cyan"), f" {progress.fraction * 100:3.0f} %  ", progress.text

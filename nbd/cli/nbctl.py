@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from ..errors import NbdError
 from . import completion, notebooks, offers, views
 from .grammar import Arg, Call, Verb, call, parser
-from .notebooks import INTERRUPTED, NotStarted
+from .notebooks import NotStarted
 from .output import emit
 from .render import Screen
 from .text import log_line
 
+INTERRUPTED = 130
+"""What a shell makes of Ctrl-C. Neither done nor failed: the daemon goes on."""
 SHELLS = ("bash", "zsh", "fish")
 
 

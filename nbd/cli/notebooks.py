@@ -15,7 +15,6 @@ from .output import emit, label
 from .render import Cell, Live, Screen
 from .text import log_line, ordinal, phases, took
 
-INTERRUPTED = 130
 ON_THE_WAY = frozenset({"STARTING", "STOPPING"})
 LIVE_STATES = frozenset({"STARTING", "RUNNING", "PARKED", "FROZEN", "STOPPING"})
 NAME = Arg(("name",), "the notebook; an admin may say OWNER/NAME", metavar="NAME", words=Words.NOTEBOOKS)
@@ -31,12 +30,7 @@ def start(call: Call) -> int:
         return 0
     began_here = status == 201
     if view.state in ON_THE_WAY:
-        note = f"{label(view)} goes on starting without you; see: nbctl show {label(view)}"
-        try:
-            message = settled(call, message, f"starting {label(view)} ({view.profile})", lambda seen: seen.state not in ON_THE_WAY)
-        except KeyboardInterrupt:
-            call.err.tell(f"nbctl: {note}")
-            return INTERRUPTED
+        message = settled(call, message, "starting", lambda seen: seen.state not in ON_THE_WAY)
     return _started(call, view, message, fresh=began_here)
 
 
@@ -68,7 +62,7 @@ class NotStarted(StartFailed):
     """Carries the editor's last words to the terminal."""
 
     def __init__(self, failure: FailureView, name: str) -> None:
-        super().__init__(failure.message, hint=failure.hint or f"nbctl logs {name}", code=failure.code)
+        super().__init__(f"{name} did not start: {failure.message}", hint=failure.hint or f"nbctl logs {name}", code=failure.code)
         self.log = failure.log
 
 
@@ -78,26 +72,33 @@ def not_started(view: NotebookView) -> NbdError:
         why = view.sentence or (f"stopped: {view.stop_reason}" if view.stop_reason else "it was stopped while it started")
         return Conflict(f"{name} is {view.state}: {why}", hint=view.hint or f"nbctl show {name}")
     if view.failure.code == NoCapacity.default_code:
-        return NoCapacity(view.failure.message, hint=view.failure.hint or f"queue for it: nbctl start {name} --wait")
+        return NoCapacity(f"{name} did not start: {view.failure.message}", hint=view.failure.hint or f"queue for it: nbctl start {name} --wait")
     return NotStarted(view.failure, name)
 
 
-def settled(call: Call, first: Any, title: str, done: Callable[[NotebookView], bool]) -> Any:
+def settled(call: Call, first: Any, doing: str, done: Callable[[NotebookView], bool]) -> Any:
     """The notebook's message once it is `done`, or None when the notebook is gone; meanwhile a terminal shows how it goes."""
-    with Live(call.err, shown=not call.json) as live:
-        story = Story(call.err, live, title)
-        line = Line(call)
-        view = story.see(first)
-        message = first
-        while not done(view):
-            for message in watch(call.client, view.id, story.tick):
-                if message is None:
-                    return None
-                view = story.see(message)
-                line.see(view)
-                if done(view):
-                    break
-        return message
+    asked = typed(NotebookView, first)
+    try:
+        with Live(call.err, shown=not call.json) as live:
+            return _settled(call, first, Story(call.err, live, f"{doing} {label(asked)}"), done)
+    except KeyboardInterrupt:
+        call.err.tell(f"nbctl: nbd goes on {doing} {label(asked)} without you; see: nbctl show {label(asked)}")
+        raise
+
+
+def _settled(call: Call, first: Any, story: Story, done: Callable[[NotebookView], bool]) -> Any:
+    line, view = Line(call), story.see(first)
+    if done(view):
+        return first
+    for message in watch(call.client, view.id, story.tick):
+        if message is None:
+            return None
+        view = story.see(message)
+        line.see(view)
+        if done(view):
+            return message
+    return None
 
 
 class Line:
@@ -138,7 +139,7 @@ def stop(call: Call) -> int:
     name, asked = label(view), view.run
     if view.state in LIVE_STATES and not call.args.detach:
         # A later run than the one that was to stop means that somebody started it again: that one stopped all the same.
-        ended = settled(call, message, f"stopping {name}", lambda seen: seen.state not in LIVE_STATES or seen.run > asked)
+        ended = settled(call, message, "stopping", lambda seen: seen.state not in LIVE_STATES or seen.run > asked)
         message = ended if ended is not None else message
         view = typed(NotebookView, message)
     if view.state == "ERROR":
@@ -155,7 +156,7 @@ def rm(call: Call) -> int:
     message = call.client.delete(path)
     view = typed(NotebookView, message)
     if not call.args.detach:
-        left = settled(call, message, f"removing {label(view)}", lambda seen: seen.state not in (*LIVE_STATES, "DELETING"))
+        left = settled(call, message, "removing", lambda seen: seen.state not in (*LIVE_STATES, "DELETING"))
         if left is not None and typed(NotebookView, left).state in ("FAILED", "ERROR"):
             raise NbdError(f"{label(view)} could not be removed: {typed(NotebookView, left).sentence}", code="remove_failed")
     told = "is being removed" if call.args.detach else "is removed"

@@ -16,6 +16,7 @@ from .text import cells, cut, safe
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36", "alarm": "1;30;43"}
 ERASE_LINE, HIDE_CURSOR, SHOW_CURSOR = "\x1b[K", "\x1b[?25l", "\x1b[?25h"
+OTHER_SCREEN, BACK = "\x1b[?1049h\x1b[H", "\x1b[?1049l"
 GAP = "  "
 
 
@@ -103,11 +104,16 @@ def table(screen: Screen, head: Sequence[str], rows: Sequence[Sequence[Cell | st
 
 
 def _aligned(row: Sequence[Cell], head: Sequence[str], widths: Mapping[int, int]) -> Iterator[Cell | str]:
+    last = max(widths, default=0)
     for number, width in widths.items():
         cell, padding = row[number], " " * (width - cells(row[number].text))
         if number != next(iter(widths)):
             yield GAP
-        yield from (padding, cell) if head[number].startswith(">") else (cell, padding)
+        if head[number].startswith(">"):
+            yield from (padding, cell)
+        else:
+            yield cell
+            yield padding if number != last else ""
 
 
 def facts(screen: Screen, pairs: Sequence[tuple[str, Cell | str]]) -> Iterator[str]:
@@ -120,30 +126,36 @@ def facts(screen: Screen, pairs: Sequence[tuple[str, Cell | str]]) -> Iterator[s
 
 
 class Live:
-    """Some lines at the bottom of a terminal that are redrawn in place and gone when it closes. On anything else it shows nothing."""
+    """Some lines at the bottom of a terminal, or the whole of it, that are redrawn in place and gone when it closes.
 
-    def __init__(self, screen: Screen, *, shown: bool) -> None:
+    On anything that is not a terminal it shows nothing.
+    """
+
+    def __init__(self, screen: Screen, *, shown: bool, whole: bool = False) -> None:
         self.screen = screen
+        self.whole = whole
         self.shown = shown and screen.terminal
         self._drawn = 0
 
     def __enter__(self) -> Live:
         if self.shown:
-            self._write(HIDE_CURSOR)
+            self._write(HIDE_CURSOR + (OTHER_SCREEN if self.whole else ""))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self.shown:
             self.draw([])
-            self._write(SHOW_CURSOR)
+            self._write((BACK if self.whole else "") + SHOW_CURSOR)
 
     def draw(self, lines: Sequence[str]) -> None:
         if not self.shown:
             return
-        lines = lines[-(self.screen.height - 1) :]
+        room = self.screen.height - 1
+        lines = lines[:room] if self.whole else lines[-room:]
         up = f"\x1b[{self._drawn}A" if self._drawn else ""
         left = "\x1b[J" if len(lines) < self._drawn else ""
-        self._write(up + "".join(f"{line}{ERASE_LINE}\n" for line in lines) + left)
+        # The terminal echoes a Ctrl-C as "^C" where the cursor is: begin at the margin.
+        self._write("\r" + up + "".join(f"{line}{ERASE_LINE}\n" for line in lines) + left)
         self._drawn = len(lines)
 
     def _write(self, text: str) -> None:

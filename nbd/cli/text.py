@@ -79,6 +79,11 @@ def took(seconds: float) -> str:
     return f"{whole // DAY} days"
 
 
+def running(seconds: float) -> str:
+    """A duration that grows before one's eyes: it does not change its unit in the first seconds."""
+    return f"{seconds:.1f} s" if seconds < 9.95 else took(seconds)
+
+
 def pair(count: int, base: int, large: str, small: str) -> str:
     first, rest = divmod(count, base)
     return f"{first} {large} {rest} {small}" if rest else f"{first} {large}"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import select
 import sys
+import termios
 import time
+import tty
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import InvalidInput, NotFound
@@ -59,8 +63,10 @@ def notebook_table(screen: Screen, views: Sequence[NotebookView], now: float) ->
     yield from table(screen, ("NAME", "STATE", "PROFILE", "GPU", "SINCE", "WHY"), rows)
 
 
-def since(view: NotebookView) -> float:
+def since(view: NotebookView) -> float | None:
     """The moment that the present state is best dated by."""
+    if view.state == "STARTING":
+        return view.started
     if view.state in ("STOPPED", "FAILED", "ERROR", "DELETING"):
         return view.ended or view.created
     return view.started or view.created
@@ -203,7 +209,7 @@ def top(call: Call) -> int:
         emit(call, messages, lambda: call.out.say_all(_frame(call.out, messages)))
         return 0
     try:
-        with Live(call.out, shown=True) as live:
+        with Live(call.out, shown=True, whole=True) as live, single_keys():
             while True:
                 live.draw(list(_frame(call.out, _both(call))))
                 if _told_to_leave():
@@ -212,22 +218,36 @@ def top(call: Call) -> int:
         return 0
 
 
+@contextmanager
+def single_keys() -> Iterator[None]:
+    """Keys arrive as they are typed, unseen; the terminal is as before afterwards."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
 def _both(call: Call) -> dict[str, Any]:
     return {"gpus": call.client.get("/v1/gpus"), "notebooks": call.client.get("/v1/notebooks")}
 
 
 def _told_to_leave() -> bool:
-    """Waits for the next refresh; True when the person types q and Enter, or ends the input."""
+    """Waits for the next refresh; True when the person types q or ends the input."""
     if not sys.stdin.isatty():
         time.sleep(REFRESH_SECONDS)
         return False
     ready, _, _ = select.select([sys.stdin], [], [], REFRESH_SECONDS)
-    return bool(ready) and sys.stdin.readline().strip() in ("q", "")
+    return bool(ready) and os.read(sys.stdin.fileno(), 1) in (b"q", b"")
 
 
 def _frame(screen: Screen, messages: dict[str, Any]) -> Iterator[str]:
     views = typed_all(NotebookView, messages["notebooks"])
-    yield screen.line(Cell(time.strftime("%H:%M:%S"), "bold"), Cell("  Ctrl-C or q Enter leaves" if screen.terminal else "", "dim"))
+    yield screen.line(Cell(time.strftime("%H:%M:%S"), "bold"), Cell("  q leaves" if screen.terminal else "", "dim"))
     yield ""
     yield from gpu_lines(screen, typed(GpusView, messages["gpus"]))
     yield ""

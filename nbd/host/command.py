@@ -1,0 +1,102 @@
+"""Runs a program of the box to its end: line by line, with a deadline, and never leaving anything of it behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from ..errors import Deadline, HostUnfit
+
+LIMIT = 1 << 20
+"""Longest line that is read whole."""
+TAIL = 40
+GRACE_SECONDS = 3.0
+"""What a program has to clean up after itself before it is killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How it ended. `exit_code` is None when its time was over."""
+
+    exit_code: int | None
+    tail: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    exit_code: int
+    out: str
+    errors: str
+
+
+async def lines(argv: Sequence[str], *, within: float) -> AsyncGenerator[str | Ended, None]:
+    """Each line of its output and errors as it comes, then `Ended`. Closing or cancelling ends the whole process group.
+
+    Raises HostUnfit(no_<program>) when it is not installed.
+    """
+    process = await spawn(argv, errors=asyncio.subprocess.STDOUT)
+    assert process.stdout is not None
+    until = asyncio.get_running_loop().time() + within
+    tail: deque[str] = deque(maxlen=TAIL)
+    try:
+        while line := await one_line(process.stdout, until):
+            tail.append(line.rstrip())
+            yield line.rstrip()
+        async with asyncio.timeout_at(until):
+            code: int | None = await process.wait()
+    except TimeoutError:
+        code = None
+    finally:
+        await end(process)
+    yield Ended(code, tuple(tail))
+
+
+async def output(argv: Sequence[str], *, within: float) -> Output:
+    """Run it and take all it says. Raises Deadline after `within` seconds, and as `lines` does."""
+    process = await spawn(argv, errors=asyncio.subprocess.PIPE)
+    try:
+        async with asyncio.timeout(within):
+            out, errors = await process.communicate()
+    except TimeoutError as error:
+        raise Deadline(f"{' '.join(argv[:2])} did not end within {within:g} s") from error
+    finally:
+        await end(process)
+    return Output(process.returncode or 0, out.decode(errors="replace"), errors.decode(errors="replace"))
+
+
+async def one_line(stream: asyncio.StreamReader, until: float) -> str:
+    """The next line with its end; empty at the end of the stream. Of a progress bar's redrawings, the last one."""
+    try:
+        async with asyncio.timeout_at(until):
+            raw = await stream.readline()
+    except ValueError:  # longer than LIMIT: its rest comes as lines of its own
+        return "…\n"
+    return raw.decode(errors="replace").replace("\r\n", "\n").rsplit("\r", 1)[-1] or ("\n" if raw else "")
+
+
+async def spawn(argv: Sequence[str], *, errors: int) -> asyncio.subprocess.Process:
+    env = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    none, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    try:
+        # Its own session: whoever presses Ctrl-C in our terminal ends it through us, with its children.
+        return await asyncio.create_subprocess_exec(*argv, stdin=none, stdout=pipe, stderr=errors, env=env, limit=LIMIT, start_new_session=True)
+    except FileNotFoundError as error:
+        raise HostUnfit(f"{argv[0]} is not installed here", hint=f"apt-get install {argv[0]}", code=f"no_{argv[0]}") from error
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """End its whole group: politely, then for good. Ended already is done."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(process.wait(), GRACE_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

@@ -1,0 +1,132 @@
+"""Podman's images by its command line: it prints progress, which its API does not do in one shape. Implements `ImageStore`.
+
+What runs here can take minutes and be given up at any line; then nothing of it stays: no process, no half-made container, no scratch folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+from ..editors import Editor
+from ..errors import NotFound, Unreachable
+from ..notebooks.image import Base, CheckReport, ImageFacts, Said, Stage, Step, StepFailed
+from ..notebooks.image_plan import BASE, Box, Order, mirrors_in, packages_in, plan
+from . import command
+from .image_trial import Trial
+
+CLIENT_SETTINGS = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/pip/pip.conf")
+STEP_SECONDS = 1800.0
+ASK_SECONDS = 30.0
+
+
+class PodmanImages:
+    """`folder` holds one folder a recipe (images/base, images/jupyter); `editors` say how to try an image."""
+
+    def __init__(self, folder: Path, prefix: str, editors: Mapping[str, Editor]) -> None:
+        self._folder = folder
+        self._prefix = prefix
+        self._editors = editors
+
+    async def list(self) -> Sequence[ImageFacts]:
+        rows = json.loads(await asked("images", "--format", "json") or "[]")
+        facts = [facts_of(row, name) for row in rows for name in row.get("Names") or ()]
+        return tuple(sorted(facts, key=lambda fact: fact.reference))
+
+    async def check(self, reference: str) -> CheckReport:
+        for fact in await self.list():
+            if fact.reference == reference:
+                return await Trial(fact, self._editors).report()
+        raise NotFound(f"there is no image {reference} here", hint="nbctl image ls", code="image_missing")
+
+    async def pull(self, reference: str) -> AsyncGenerator[Said, None]:
+        # After "--", so that no reference is ever an option.
+        step = Step(Stage.PULL, reference, ("podman", "pull", "--", reference))
+        async with aclosing(said(step)) as told:
+            async for line in told:
+                yield line
+
+    async def build(self, name: str, base: Base) -> AsyncGenerator[Said, None]:
+        present = {fact.reference: fact.id for fact in await self.list()}
+        order = Order(name, base, self._recipes(), f"{self._prefix}{BASE}:latest" in present, self._packages())
+        scratch = Path(tempfile.mkdtemp(prefix="nbd-image-", dir="/var/tmp"))
+        try:
+            for step in plan(order, box(), folder=self._folder, scratch=scratch, prefix=self._prefix):
+                async with aclosing(said(step)) as told:
+                    async for line in told:
+                        yield line
+        finally:
+            await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
+        await self._forget_replaced(present)
+
+    def _recipes(self) -> frozenset[str]:
+        return frozenset(file.parent.name for file in self._folder.glob("*/Containerfile"))
+
+    def _packages(self) -> tuple[str, ...]:
+        return packages_in((self._folder / BASE / "packages.txt").read_text())
+
+    async def _forget_replaced(self, before: Mapping[str, str]) -> None:
+        """Remove the images whose names went to what was built now. One that a container still uses stays."""
+        now = {fact.reference: fact.id for fact in await self.list()}
+        replaced = {image for name, image in before.items() if name.startswith(self._prefix) and now.get(name) != image} - set(now.values())
+        if replaced:
+            await command.output(("podman", "rmi", "--ignore", *replaced), within=ASK_SECONDS)
+
+
+async def said(step: Step) -> AsyncGenerator[Said, None]:
+    known = await build_containers() if step.stage is Stage.BUILD else frozenset()
+    finished = False
+    try:
+        async with aclosing(command.lines(step.argv, within=STEP_SECONDS)) as told:
+            async for line in told:
+                if isinstance(line, str):
+                    yield Said(step, line)
+                elif line.exit_code != 0:
+                    raise StepFailed(step, line.exit_code, line.tail)
+        finished = True
+    finally:
+        if not finished and step.stage is Stage.BUILD:
+            await remove_build_containers(known)
+
+
+async def build_containers() -> frozenset[str]:
+    """Working containers of builds: Podman itself shows them only with --external."""
+    rows = json.loads(await asked("ps", "--all", "--external", "--format", "json") or "[]")
+    return frozenset(row["Id"] for row in rows if "storage" in str(row.get("Status", row.get("State", ""))).lower())
+
+
+async def remove_build_containers(known: frozenset[str]) -> None:
+    """A build that was killed cannot remove its own. Another build's, begun meanwhile, is in use and refuses."""
+    with suppress(Unreachable):
+        for container in await build_containers() - known:
+            await command.output(("podman", "rm", container), within=ASK_SECONDS)
+
+
+async def asked(*words: str) -> str:
+    """Podman's answer. Raises Unreachable when it has none."""
+    answer = await command.output(("podman", *words), within=ASK_SECONDS)
+    if answer.exit_code != 0:
+        raise Unreachable(f"podman {words[0]} failed: {answer.errors.strip().splitlines()[-1:] or 'without a word'}", hint="try: podman info")
+    return answer.out
+
+
+def facts_of(row: Mapping[str, Any], name: str) -> ImageFacts:
+    return ImageFacts(name, str(row["Id"]), int(row.get("Size", 0)), float(row.get("Created", 0)), dict(row.get("Labels") or {}))
+
+
+def box() -> Box:
+    files = (*sorted(Path("/etc/apt/sources.list.d").glob("*")), Path("/etc/apt/sources.list"))
+    texts = [file.read_text(errors="replace") for file in files if file.is_file()]
+    return Box(
+        tools=frozenset(tool for tool in ("mmdebstrap", "debootstrap") if shutil.which(tool)),
+        mounts=tuple(path for path in CLIENT_SETTINGS if Path(path).exists()),
+        mirrors=mirrors_in(texts),
+        root=os.geteuid() == 0,
+    )

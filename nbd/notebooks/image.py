@@ -1,0 +1,108 @@
+"""What an image is, what is said while one is fetched or built, and what nbd needs of whoever keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+VERSION_LABEL = "io.nbd.version."
+"""Before the name of each thing whose version an image states: `io.nbd.version.jupyterlab=4.6.6`."""
+EDITOR_LABEL = "io.nbd.editor"
+
+
+class Base(StrEnum):
+    """Where Debian itself comes from when an image is built."""
+
+    AUTO = "auto"
+    """A tree made here when the tool for it is installed, else the registry."""
+    REGISTRY = "registry"
+    DEBOOTSTRAP = "debootstrap"
+    """No container registry is asked for anything; packages come from the box's own Debian and PyPI mirrors."""
+
+
+class Stage(StrEnum):
+    TREE = "tree"
+    IMPORT = "import"
+    BUILD = "build"
+    PULL = "pull"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    reference: str
+    id: str
+    size_bytes: int
+    created: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return {name.removeprefix(VERSION_LABEL): text for name, text in self.labels.items() if name.startswith(VERSION_LABEL)}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One command of a build, and its share of the whole."""
+
+    stage: Stage
+    image: str
+    argv: tuple[str, ...]
+    before: float = 0.0
+    """What share of the whole is done when it begins."""
+    share: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line that a step printed."""
+
+    step: Step
+    line: str
+
+
+class StepFailed(Exception):
+    """A command of a pull or a build ended wrongly. `exit_code` is None where it ran out of time."""
+
+    def __init__(self, step: Step, exit_code: int | None, tail: Sequence[str]) -> None:
+        super().__init__(f"{step.stage} of {step.image}: exit {exit_code}")
+        self.step = step
+        self.exit_code = exit_code
+        self.tail = tuple(tail)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What an image did when it was tried. It is fit for use when there is no problem."""
+
+    reference: str
+    problems: tuple[str, ...] = ()
+    """One sentence each."""
+    ready_seconds: float | None = None
+    """From the start of the container to the editor's first answer; None when it never answered."""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Tool to what it says of its version; empty text where it is missing."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """What is really in it, for each version that a label states."""
+    log: tuple[str, ...] = ()
+    """The editor's last lines, when there are problems."""
+
+
+class ImageStore(Protocol):
+    """Podman's images. Closing an iterator early ends what it runs and removes what that left half-made."""
+
+    async def list(self) -> Sequence[ImageFacts]:
+        """Every named image. Raises HostUnfit(no_podman), Deadline."""
+
+    def pull(self, reference: str) -> AsyncGenerator[Said, None]:
+        """Each line as it comes. Raises StepFailed, HostUnfit(no_podman)."""
+
+    def build(self, name: str, base: Base) -> AsyncGenerator[Said, None]:
+        """Build `images/<name>`, and its base when that is missing.
+
+        Raises InvalidInput(unknown_image), HostUnfit(no_base, no_podman), StepFailed.
+        """
+
+    async def check(self, reference: str) -> CheckReport:
+        """Try it as a notebook without network, and remove what was tried. Raises NotFound(image_missing), HostUnfit, Deadline."""

@@ -9,30 +9,21 @@ is a refusal or a failure the kind that its status and code say.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import select
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from urllib.parse import quote
+from typing import Any, NamedTuple, TypeVar
 
 from .. import wire
 from ..errors import Conflict, Deadline, InvalidInput, NbdError, NoCapacity, NotFound, NotSignedIn, Refused, Unreachable
 from ..messages import Problem, ProblemAnswer
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from .transport import BrokenOffError, NotHttpError, Response, Waiting, connected, request
 
 T = TypeVar("T")
-Waiting = Callable[[float], None]
-"""Called before each read and about ten times a second while core is silent, with the seconds of silence; raises to give up."""
-
-STEP_SECONDS = 0.1
+PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 EXITS: dict[int, type[NbdError]] = {400: InvalidInput, 401: NotSignedIn, 403: Refused, 404: NotFound, 409: Conflict}
 CODES: dict[str, type[NbdError]] = {kind.default_code: kind for kind in (InvalidInput, NotSignedIn, Refused, NoCapacity, NotFound)}
 DEV_SOCKET = ".nbd/run/nbd.sock"
@@ -41,48 +32,6 @@ DEV_SOCKET = ".nbd/run/nbd.sock"
 class Answer(NamedTuple):
     status: int
     message: Any
-
-
-class PatientSocket(socket.socket):
-    """A socket whose reads wait in small steps, so that somebody can look at the clock, or at a person, between them."""
-
-    waiting: Waiting | None = None
-
-    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
-        ready = select.poll()
-        ready.register(self, select.POLLIN)
-        began = time.monotonic()
-        while True:
-            if self.waiting:  # before each read, not only after a silent step: who sends a byte at a time is late as well
-                self.waiting(time.monotonic() - began)
-            if ready.poll(STEP_SECONDS * 1000):
-                break
-        return super().recv_into(buffer, nbytes, flags)
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, deadline: float) -> None:
-        super().__init__("nbd", timeout=deadline)
-        self.path = path
-        self.peer = PatientSocket(socket.AF_UNIX, socket.SOCK_STREAM)
-
-    def connect(self) -> None:
-        until = time.monotonic() + (self.timeout or 0)
-        self.peer.settimeout(self.timeout)
-        while True:
-            try:
-                self.peer.connect(self.path)
-            except BlockingIOError:  # its queue of callers is full: the kernel says so at once instead of waiting
-                if time.monotonic() >= until:
-                    raise TimeoutError from None
-                time.sleep(STEP_SECONDS)
-            else:
-                self.sock = self.peer
-                return
-
-    def close(self) -> None:
-        super().close()
-        self.peer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +56,7 @@ class Client:
     def lines(self, method: str, path: str, tick: Callable[[], None] | None = None) -> Iterator[str]:
         """The lines of a streamed answer as they come; `tick` is called between them about ten times a second."""
         with self._asked(method, path, None, Prober(self, tick)) as response:
-            while line := response.readline():
+            for line in response.lines():
                 yield line.decode("utf-8", "replace")
 
     def text(self, path: str) -> str:
@@ -119,7 +68,7 @@ class Client:
         """(kind, data) of each server-sent event."""
         kind, data = "", ""
         for line in self.lines("GET", "/v1/events", tick):
-            field, _, value = line.rstrip("\r\n").partition(":")
+            field, _, value = line.rstrip("\r").partition(":")
             if field == "event":
                 kind = value.strip()
             elif field == "data":
@@ -139,25 +88,23 @@ class Client:
         )
 
     @contextmanager
-    def _asked(self, method: str, path: str, body: object, waiting: Waiting) -> Iterator[http.client.HTTPResponse]:
-        connection = UnixConnection(self.path, self.deadline)
-        connection.peer.waiting = waiting
+    def _asked(self, method: str, path: str, body: object, waiting: Waiting) -> Iterator[Response]:
+        text = None if body is None else json.dumps(wire.dump(body)).encode()
         try:
-            text = None if body is None else json.dumps(wire.dump(body))
-            headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if text else {})}
-            connection.request(method, path, body=text, headers=headers)
-            response = connection.getresponse()
-            if response.status >= 400:
-                raise refusal(response.status, response.read())
-            yield response
+            with connected(self.path, self.deadline, waiting) as peer, peer.makefile("rb") as source:
+                peer.sendall(request(method, path, text))
+                response = Response(source)
+                if response.status >= 400:
+                    raise refusal(response.status, response.read())
+                yield response
         except TimeoutError:
             raise self._silent() from None
         except OSError as error:
             raise unreachable(self.path, error) from None
-        except http.client.HTTPException:
+        except BrokenOffError:
             raise broken_off() from None
-        finally:
-            connection.close()
+        except NotHttpError:
+            raise not_nbd() from None
 
 
 class Prober:
@@ -183,18 +130,23 @@ def route(*parts: str) -> str:
     for part in parts:
         if not part.strip("."):
             raise NotFound(f"there is nothing called {part!r}", hint="names: nbctl ls, nbctl profile ls, nbctl image ls")
-    return "/v1/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in parts)
+    return "/v1/" + "/".join(quoted(part) for part in parts)
+
+
+def quoted(text: str) -> str:
+    return "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogateescape"))
 
 
 def parsed(text: bytes) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise Unreachable(
-            "what listens there does not speak as nbd does: its answer is not JSON",
-            hint="is it nbd's socket? nbctl version says where it looked",
-            code="bad_answer",
-        ) from None
+        raise not_nbd() from None
+
+
+def not_nbd() -> Unreachable:
+    hint = "is it nbd's socket? nbctl version says where it looked"
+    return Unreachable("what listens there does not speak as nbd does", hint=hint, code="bad_answer")
 
 
 def typed(kind: type[T], message: object) -> T:

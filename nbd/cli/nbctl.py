@@ -56,6 +56,7 @@ def main() -> int:
         code = 0
         close_quietly()
     except OSError as error:
+        code = 1
         close_quietly()
         sys.stderr.write(f"nbctl: the output cannot be written: {error.strerror}\n")
     return code
@@ -68,7 +69,7 @@ def close_quietly() -> None:
 
 def run(argv: Sequence[str], env: Mapping[str, str]) -> int:
     try:
-        here = call(parser(VERBS).parse_args(argv), env, time.time())
+        here = call(parser(VERBS, argv).parse_args(argv), env, time.time())
         verb: int = here.args.run(here)
     except NbdError as error:
         return tell(error, env, as_json="--json" in argv)

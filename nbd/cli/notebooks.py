@@ -178,13 +178,12 @@ def _confirm(call: Call, view: NotebookView) -> None:
 def logs(call: Call) -> int:
     path = f"{route('notebooks', call.args.name)}/logs?follow={int(call.args.follow)}&lines={call.args.lines}"
     if not call.args.follow:
-        lines = call.client.text(path).splitlines()
+        lines = call.client.text(path).removesuffix("\n").split("\n")
         emit(call, [{"line": line} for line in lines], lambda: call.out.say_all([log_line(line) for line in lines]))
         return 0
     try:
         for line in call.client.lines("GET", path):
-            text = line.rstrip("\n")
-            emit(call, {"line": text}, lambda text=text: call.out.raw(log_line(text)))  # type: ignore[misc]
+            emit(call, {"line": line}, lambda line=line: call.out.raw(log_line(line)))  # type: ignore[misc]
             call.out.stream.flush()
     except KeyboardInterrupt:
         pass

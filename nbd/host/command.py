@@ -7,8 +7,9 @@ import contextlib
 import os
 import signal
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import Deadline, HostUnfit
 
@@ -34,12 +35,12 @@ class Output:
     errors: str
 
 
-async def lines(argv: Sequence[str], *, within: float) -> AsyncGenerator[str | Ended, None]:
+async def lines(argv: Sequence[str], *, within: float, scratch: Path | None = None) -> AsyncGenerator[str | Ended, None]:
     """Each line of its output and errors as it comes, then `Ended`. Closing or cancelling ends the whole process group.
 
-    Raises HostUnfit(no_<program>) when it is not installed.
+    `scratch`: where it keeps temporary files. Raises HostUnfit(no_<program>) when it is not installed.
     """
-    process = await spawn(argv, errors=asyncio.subprocess.STDOUT)
+    process = await spawn(argv, errors=asyncio.subprocess.STDOUT, env={"TMPDIR": str(scratch)} if scratch else {})
     assert process.stdout is not None
     until = asyncio.get_running_loop().time() + within
     tail: deque[str] = deque(maxlen=TAIL)
@@ -58,7 +59,7 @@ async def lines(argv: Sequence[str], *, within: float) -> AsyncGenerator[str | E
 
 async def output(argv: Sequence[str], *, within: float) -> Output:
     """Run it and take all it says. Raises Deadline after `within` seconds, and as `lines` does."""
-    process = await spawn(argv, errors=asyncio.subprocess.PIPE)
+    process = await spawn(argv, errors=asyncio.subprocess.PIPE, env={})
     try:
         async with asyncio.timeout(within):
             out, errors = await process.communicate()
@@ -79,12 +80,12 @@ async def one_line(stream: asyncio.StreamReader, until: float) -> str:
     return raw.decode(errors="replace").replace("\r\n", "\n").rsplit("\r", 1)[-1] or ("\n" if raw else "")
 
 
-async def spawn(argv: Sequence[str], *, errors: int) -> asyncio.subprocess.Process:
-    env = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+async def spawn(argv: Sequence[str], *, errors: int, env: Mapping[str, str]) -> asyncio.subprocess.Process:
+    whole = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **env}
     none, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
     try:
         # Its own session: whoever presses Ctrl-C in our terminal ends it through us, with its children.
-        return await asyncio.create_subprocess_exec(*argv, stdin=none, stdout=pipe, stderr=errors, env=env, limit=LIMIT, start_new_session=True)
+        return await asyncio.create_subprocess_exec(*argv, stdin=none, stdout=pipe, stderr=errors, env=whole, limit=LIMIT, start_new_session=True)
     except FileNotFoundError as error:
         raise HostUnfit(f"{argv[0]} is not installed here", hint=f"apt-get install {argv[0]}", code=f"no_{argv[0]}") from error
 

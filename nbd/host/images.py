@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..editors import Editor
-from ..errors import NotFound, Unreachable
+from ..errors import NbdError, NotFound, Unreachable
 from ..notebooks.image import Base, CheckReport, ImageFacts, Said, Stage, Step, StepFailed
 from ..notebooks.image_plan import BASE, Box, Order, mirrors_in, packages_in, plan
 from . import command
@@ -59,7 +59,7 @@ class PodmanImages:
         scratch = Path(tempfile.mkdtemp(prefix="nbd-image-", dir="/var/tmp"))
         try:
             for step in plan(order, box(), folder=self._folder, scratch=scratch, prefix=self._prefix):
-                async with aclosing(said(step)) as told:
+                async with aclosing(said(step, scratch)) as told:
                     async for line in told:
                         yield line
         finally:
@@ -80,11 +80,11 @@ class PodmanImages:
             await command.output(("podman", "rmi", "--ignore", *replaced), within=ASK_SECONDS)
 
 
-async def said(step: Step) -> AsyncGenerator[Said, None]:
-    known = await build_containers() if step.stage is Stage.BUILD else frozenset()
+async def said(step: Step, scratch: Path | None = None) -> AsyncGenerator[Said, None]:
+    known = await working_containers() if step.stage is Stage.BUILD else frozenset()
     finished = False
     try:
-        async with aclosing(command.lines(step.argv, within=STEP_SECONDS)) as told:
+        async with aclosing(command.lines(step.argv, within=STEP_SECONDS, scratch=scratch)) as told:
             async for line in told:
                 if isinstance(line, str):
                     yield Said(step, line)
@@ -93,20 +93,31 @@ async def said(step: Step) -> AsyncGenerator[Said, None]:
         finished = True
     finally:
         if not finished and step.stage is Stage.BUILD:
-            await remove_build_containers(known)
+            await remove_working_containers(known)
 
 
-async def build_containers() -> frozenset[str]:
-    """Working containers of builds: Podman itself shows them only with --external."""
+async def working_containers() -> frozenset[str]:
+    """What builds are made in. Podman shows them only with --external, in a state of their own."""
     rows = json.loads(await asked("ps", "--all", "--external", "--format", "json") or "[]")
-    return frozenset(row["Id"] for row in rows if "storage" in str(row.get("Status", row.get("State", ""))).lower())
+    return frozenset(row["Id"] for row in rows if str(row.get("State", "")).lower() == "storage")
 
 
-async def remove_build_containers(known: frozenset[str]) -> None:
-    """A build that was killed cannot remove its own. Another build's, begun meanwhile, is in use and refuses."""
-    with suppress(Unreachable):
-        for container in await build_containers() - known:
-            await command.output(("podman", "rm", container), within=ASK_SECONDS)
+async def remove_working_containers(known: frozenset[str]) -> None:
+    """A build that was killed cannot remove its own, and nothing tells whose one is: while somebody else builds, all are left."""
+    if somebody_builds():
+        return
+    with suppress(NbdError):
+        for container in await working_containers() - known:
+            await command.output(("podman", "rm", "--force", container), within=ASK_SECONDS)
+
+
+def somebody_builds() -> bool:
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = file.read_bytes().split(b"\0")
+            if words[0].endswith((b"podman", b"buildah")) and {b"build", b"bud"} & set(words[1:4]):
+                return True
+    return False
 
 
 async def asked(*words: str) -> str:

@@ -96,11 +96,14 @@ def tree_steps(packages: Sequence[str], box: Box, *, empty_sources: PurePath, ta
 
 
 def build_step(name: str, arguments: dict[str, str], box: Box, *, folder: PurePath, prefix: str) -> Step:
-    """chroot isolation and the box's network work inside a nested box too. A base of ours is never looked for elsewhere (`--pull=never`)."""
+    """chroot isolation and the box's network work inside a nested box too. A base of ours is never looked for elsewhere (`--pull=never`).
+
+    One layer a build (`--layers=false`): given up half-way, it leaves no intermediate images.
+    """
     mounts = [text for path in box.mounts for text in ("--volume", f"{path}:{path}:ro")]
     values = [text for key, value in arguments.items() for text in ("--build-arg", f"{key}={value}")]
     pull = "--pull=missing" if REGISTRY_DEBIAN in arguments.values() else "--pull=never"
-    fixed = ("podman", "build", "--isolation", "chroot", "--network", "host", "--format", "oci", pull)
+    fixed = ("podman", "build", "--isolation", "chroot", "--network", "host", "--layers=false", "--format", "oci", pull)
     reference = f"{prefix}{name}:latest"
     return Step(Stage.BUILD, name, (*fixed, *mounts, *values, "--tag", reference, str(folder / name)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import NamedTuple, TextIO
 
 from .text import cells, cut, safe
@@ -142,7 +141,7 @@ class Live:
             self._write(HIDE_CURSOR + (OTHER_SCREEN if self.whole else ""))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if self.shown:
             self.draw([])
             self._write((BACK if self.whole else "") + SHOW_CURSOR)

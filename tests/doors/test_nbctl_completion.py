@@ -13,7 +13,7 @@ from nbd.cli.completion import paths, script
 from nbd.cli.nbctl import SHELLS, VERBS
 from nbd.messages import ProfileView
 from tests.fakes.nbctl_core import FakeCore, notebook
-from tests.fakes.nbctl_runner import Nbctl, me
+from tests.fakes.nbctl_runner import ROOT, Nbctl, me
 
 
 @pytest.fixture
@@ -43,6 +43,14 @@ def test_every_verb_and_option_is_in_the_script(shell: str) -> None:
         for arg in verb.args:
             for flag in arg.flags:
                 assert not flag.startswith("--") or flag.lstrip("-") in made
+
+
+def test_every_verb_and_option_is_in_the_docs() -> None:
+    told = (ROOT / "docs/nbctl.md").read_text(encoding="utf-8")
+    for path, verb in paths(VERBS):
+        assert verb.verbs or f"`{path}" in told, path
+        for arg in verb.args:
+            assert arg.positional or arg.flags[-1] in told, (path, arg.flags)
 
 
 @pytest.mark.parametrize(

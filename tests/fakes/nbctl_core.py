@@ -151,8 +151,6 @@ class FakeCore:
 
 
 class CoreServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = False
-    block_on_close = True
     request_queue_size = 64
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -165,9 +163,6 @@ class CoreHandler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-    def address_string(self) -> str:
-        return "unix"
 
     def do_GET(self) -> None:
         self.serve()

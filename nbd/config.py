@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,7 +113,8 @@ class CoreSettings:
 @dataclass(frozen=True, slots=True)
 class GpuSettings:
     nvml_timeout: float = setting("2s", duration, "Longest wait for one answer of the GPU driver.")
-    nvml_library: str | None = setting(None, text, "The driver's library, where it is not found by its usual name.")
+    library_folder: str | None = setting(None, text, "Folder of libnvidia-ml.so.1, where the driver is not in the usual place.")
+    simulated_box: str | None = setting(None, text, "For demos and tests: the file from which nbd's simulated driver reads its cards.")
     release_within: float = setting("15s", duration, "How long a stopped notebook's processes may linger on a card before it is quarantined.")
     cdi_folders: tuple[str, ...] = setting(("/etc/cdi", "/var/run/cdi"), texts, "Where CDI specifications are looked for.")
 
@@ -182,6 +183,17 @@ def fill(kind: type[T], table: Mapping[str, Any], source: Source) -> T:
         if row.default is MISSING and name not in values:
             raise complaint(source.text, source.file, (source.section, name), "is missing", row.metadata["help"])
     return kind(**values)
+
+
+def override(config: Config, assignment: str) -> Config:
+    """The configuration with one setting changed: `web.listen="127.0.0.1:9000"`, the value as TOML. Raises InvalidInput."""
+    path, _, value = assignment.partition("=")
+    section, _, key = path.strip().partition(".")
+    if section not in SECTIONS:
+        raise InvalidInput(f"--set {assignment}: there is no section {section!r}", hint=nearest(section, SECTIONS), code="bad_config")
+    text_of_it = f"[{section}]\n{key} = {value}\n"
+    changed = fill(SECTIONS[section], toml(text_of_it, "--set").get(section, {}), Source(text_of_it, "--set", section))
+    return replace(config, **{section: replace(getattr(config, section), **{key: getattr(changed, key)})})
 
 
 def toml(source: str, file: str) -> dict[str, Any]:

@@ -13,36 +13,47 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 LIMIT = 4096
+PAUSE_SECONDS = 5.0
+"""After so long without an event a reader gets None: the moment to show the far end that the line is alive."""
 
 
 class Feed(Generic[T]):
     def __init__(self) -> None:
-        self._readers: set[asyncio.Queue[T | None]] = set()
+        self._readers: set[asyncio.Queue[tuple[T, ...]]] = set()
+        """Each event is a tuple of one; the empty tuple is the end."""
 
     def publish(self, event: T) -> None:
         for queue in list(self._readers):
-            if queue.qsize() >= LIMIT:
-                self._readers.discard(queue)
-                queue.put_nowait(None)
+            if queue.qsize() < LIMIT:
+                queue.put_nowait((event,))
             else:
-                queue.put_nowait(event)
+                self._readers.discard(queue)
+                queue.put_nowait(())
 
     def close(self) -> None:
         """End every stream."""
         for queue in self._readers:
-            queue.put_nowait(None)
+            queue.put_nowait(())
         self._readers.clear()
 
     @contextmanager
-    def subscribe(self) -> Iterator[AsyncIterator[T]]:
-        """Events from this moment on, for as long as the block lasts."""
-        queue: asyncio.Queue[T | None] = asyncio.Queue()
+    def subscribe(self) -> Iterator[AsyncIterator[T | None]]:
+        """Events from this moment on, for as long as the block lasts; None after each PAUSE_SECONDS without one."""
+        queue: asyncio.Queue[tuple[T, ...]] = asyncio.Queue()
         self._readers.add(queue)
         try:
             yield self._read(queue)
         finally:
             self._readers.discard(queue)
 
-    async def _read(self, queue: asyncio.Queue[T | None]) -> AsyncIterator[T]:
-        while (event := await queue.get()) is not None:
-            yield event
+    async def _read(self, queue: asyncio.Queue[tuple[T, ...]]) -> AsyncIterator[T | None]:
+        while True:
+            try:
+                async with asyncio.timeout(PAUSE_SECONDS):
+                    item = await queue.get()
+            except TimeoutError:
+                yield None
+                continue
+            if not item:
+                return
+            yield item[0]

@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import InvalidInput, NbdError, NoCapacity, StartFailed
 from ..profiles import Profile
@@ -76,7 +77,7 @@ class Lives:
     async def begin(self, notebook: str) -> None:
         """Write down that it starts, and make starting its task."""
         run = self._roster.get(notebook).run + 1
-        fresh = {"run": run, "container": None, "started": None, "ended": None, "phases": {}, "failure": None, "stop_reason": None}
+        fresh: dict[str, Any] = {"run": run, "container": None, "started": None, "ended": None, "phases": {}, "failure": None, "stop_reason": None}
         await self._roster.change(notebook, State.STARTING, **fresh)
         self._tasks.follow(notebook, self.start(notebook))
 
@@ -125,6 +126,7 @@ class Lives:
             row = self._roster.get(notebook)
         if row.want is Want.DELETED:
             await self._roster.change(notebook, State.DELETING)
+            await self._parts.logs.remove(notebook)
             await self._roster.forget(notebook)
         elif row.want is Want.RUNNING:
             await self.begin(notebook)
@@ -136,7 +138,7 @@ class Lives:
             return  # Somebody dealt with it before this task's turn came.
         self._unwatch(notebook)
         seen = await self._last_word(container)
-        end = Exit(seen.exit_code if seen else None, bool(seen and seen.oom), await self._log(row))
+        end = Exit(seen.exit_code if seen else None, bool(seen and seen.oom), await self._parts.logs.tail(notebook, LOG_LINES))
         if not end.wrong:
             await self._over(notebook, State.STOPPED, "editor_shutdown", None)
             return
@@ -177,7 +179,7 @@ class Lives:
         row = self._roster.get(notebook)
         if not isinstance(error, StartFailed) or error.code not in ("editor_exited", "never_answered"):
             return of_error(error)
-        lines = await self._log(row)
+        lines = await self._parts.logs.tail(notebook, LOG_LINES)
         if error.code == "never_answered":
             return of_silence(self._rules.ready_seconds, lines)
         seen = await self._last_word(row.container)
@@ -192,12 +194,6 @@ class Lives:
                 break
             await asyncio.sleep(EXIT_POLL_SECONDS)
         return seen
-
-    async def _log(self, row: Notebook) -> tuple[str, ...]:
-        try:
-            return await self._parts.containers.log_tail(row.container, LOG_LINES) if row.container else ()
-        except NbdError as error:
-            return (f"(the log cannot be read: {error.message})",)
 
     def _of_exit(self, row: Notebook, end: Exit) -> Failure:
         profile = self._profiles().get(row.profile)

@@ -12,6 +12,7 @@ import logging
 import secrets
 import string
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import NotFound
 from ..gpus.model import Refusal
@@ -59,8 +60,8 @@ class Manager:
             raise NotFound(f"{row.title} is being deleted", hint="start it again in a moment")
         if row.want is Want.RUNNING:
             return row, False
-        asked = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "wait": request.wait, "crashes": ()}
-        await self._roster.change(row.id, want=Want.RUNNING, **asked)
+        asked: dict[str, Any] = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "crashes": ()}
+        await self._roster.change(row.id, want=Want.RUNNING, wait=request.wait, **asked)
         if row.id not in self._tasks.busy():
             await self._lives.begin(row.id)
         return self._roster.get(row.id), True
@@ -88,7 +89,7 @@ class Manager:
         # What is busy now may rest when Podman has answered: what it said is old for those too.
         busy = self._tasks.busy()
         seen = await self._parts.containers.seen()
-        leased = {lease.notebook for lease in await self._parts.gpus.leases()}
+        leased = {lease.notebook for lease in await self._parts.leases.leases()}
         actions = plan(World(self._roster.all(), seen, busy | self._tasks.busy(), self._lives.watched(), leased))
         for action in actions:
             log.info("%s %s: %s", type(action).__name__, getattr(action, "notebook", ""), action.reason)

@@ -5,7 +5,7 @@ Every method answers within a deadline of its own or raises Deadline; a part tha
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,14 +49,26 @@ class Containers(Protocol):
 
     async def look(self, container: str) -> Seen | None: ...
 
-    async def log_tail(self, container: str, lines: int) -> tuple[str, ...]:
-        """Its last lines, oldest first; empty when there is no log any more."""
-
-    def log_follow(self, container: str, lines: int) -> AsyncIterator[str]:
-        """The last lines, then each new one until the container ends or the iterator is closed."""
-
     async def leases(self) -> Sequence[Lease]:
         """What the labels of all living containers say of leases."""
+
+
+class Logs(Protocol):
+    """What editors print: kept on the host, at most a few MiB a notebook, readable when Podman is not."""
+
+    def path(self, notebook: str) -> str:
+        """Where the notebook's container writes it."""
+
+    async def fresh(self, notebook: str) -> None:
+        """Begin anew: the last run's lines go."""
+
+    async def tail(self, notebook: str, lines: int) -> tuple[str, ...]:
+        """The last lines, oldest first; empty when there are none."""
+
+    def follow(self, notebook: str, lines: int) -> AsyncGenerator[str, None]:
+        """The last lines, then each new one, until the iterator is closed."""
+
+    async def remove(self, notebook: str) -> None: ...
 
 
 class Networks(Protocol):
@@ -128,7 +140,11 @@ class Gpus(Protocol):
 
     async def quarantine(self, card: str, reason: str) -> None: ...
 
-    async def rebuild(self, leases: Iterable[Lease]) -> None: ...
+    async def rebuild(self, seen: Iterable[Lease]) -> None: ...
+
+
+class Leases(Protocol):
+    """The leases as recorded: an admin may read them while the driver is silent."""
 
     async def leases(self) -> Sequence[Lease]: ...
 
@@ -145,6 +161,3 @@ class Store(Protocol):
     async def save_run(self, run: Run) -> None: ...
 
     async def runs(self, notebook: str) -> Sequence[Run]: ...
-
-
-Sleep = Callable[[float], Awaitable[None]]

@@ -71,7 +71,7 @@ class Roster:
             raise
         self.changes.publish(Change(row))
 
-    async def change(self, notebook: str, to: State | None = None, **values: Any) -> Notebook:
+    async def change(self, notebook: str, to: State | None = None, /, **values: Any) -> Notebook:
         """Move and amend in one durable write. Raises Conflict for an illegal move and NotFound; then nothing changed."""
         row = replace(self.get(notebook), **values)
         row = move(row, to) if to else row

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from .. import wire
+from ..editors import EDITOR_FOLDER, EDITORS
 from ..gpus.model import Lease
 from ..profiles import Profile
-from ..editors import EDITOR_FOLDER, EDITORS
 from .model import Notebook, Occupant
 
 LABEL = "io.nbd."
@@ -46,6 +46,7 @@ class ContainerSpec:
     network: str | None
     """A network of nbd's own; None for none at all."""
     labels: Mapping[str, str]
+    log_path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Site:
     """The notebook's own folder on the host, mounted at EDITOR_FOLDER."""
     identity_folder: str
     """Holds `passwd` and `group` in which the person has a name."""
+    log_path: str
     network: str | None
 
 
@@ -103,6 +105,7 @@ def build(notebook: Notebook, profile: Profile, who: Occupant, leases: Sequence[
         processes=min(profile.pids, limits.processes),
         network=site.network,
         labels=labels(notebook, leases, site.instance),
+        log_path=site.log_path,
     )
 
 

@@ -22,7 +22,7 @@ from ..messages import Progress, Waiting
 from ..profiles import Profile
 from . import spec
 from .model import Notebook, Occupant, Phase
-from .ports import Containers, EditorDoor, Folders, Gpus, Homes, Networks, People, Process, Processes
+from .ports import Containers, EditorDoor, Folders, Gpus, Homes, Leases, Logs, Networks, People, Process, Processes
 from .roster import Passing, Roster
 
 T = TypeVar("T")
@@ -48,8 +48,10 @@ class Parts:
     editors: EditorDoor
     homes: Homes
     folders: Folders
+    logs: Logs
     people: People
     gpus: Gpus
+    leases: Leases
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +85,14 @@ class Starter:
         async with self._phase(notebook, Phase.HOME):
             await self._parts.homes.ready(who)
             folder = await self._parts.folders.make(notebook, who)
+            await self._parts.logs.fresh(notebook)
             row = self._roster.get(notebook)
             identity = await self._parts.folders.identity(who, spec.passwd(who), spec.group(who))
         async with self._phase(notebook, Phase.NETWORK):
             network = await finished(self._parts.networks.ensure(notebook)) if profile.network != "none" else None
         async with self._phase(notebook, Phase.LEASE):
             leases = await self._lease(row, profile.gpu_request(row.gpus))
-        site = spec.Site(self._house.instance, self._house.image_prefix, folder, identity, network)
+        site = spec.Site(self._house.instance, self._house.image_prefix, folder, identity, self._parts.logs.path(notebook), network)
         async with self._phase(notebook, Phase.CREATE):
             row = self._roster.get(notebook)
             wanted = spec.build(row, profile, who, leases, site=site, limits=self._house.limits)
@@ -153,7 +156,7 @@ class Starter:
             answer = await self._parts.gpus.lease(row.id, row.title, request)
         if isinstance(answer, Refusal):
             raise no_capacity(answer)
-        return [lease for lease in await self._parts.gpus.leases() if lease.notebook == row.id]
+        return [lease for lease in await self._parts.leases.leases() if lease.notebook == row.id]
 
     @asynccontextmanager
     async def _phase(self, notebook: str, phase: Phase) -> AsyncIterator[None]:

@@ -1,0 +1,93 @@
+"""`nbd core | web | sync | dev`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from . import __version__
+from .config import Config, override, read
+from .errors import NbdError
+from .places import SYSTEM, Places, under
+
+
+def main() -> None:
+    args = arguments().parse_args()
+    try:
+        asyncio.run(until_told(program(args)))
+    except NbdError as error:
+        print(f"nbd: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nbd", description="a single-node notebook daemon")
+    parser.add_argument("--version", action="version", version=f"nbd {__version__}")
+    programs = parser.add_subparsers(dest="program", required=True)
+    for name, text in (("core", "the truth: notebooks, GPUs, people"), ("web", "the pages and the proxy"), ("sync", "homes")):
+        child = programs.add_parser(name, help=text)
+        child.add_argument("--dir", type=Path, help="keep everything under this folder (default: the system's places)")
+        child.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting, its value as in the file")
+    from . import dev
+
+    dev.add_arguments(programs.add_parser("dev", help="all three in this terminal, everything under one folder"))
+    return parser
+
+
+def program(args: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[None]]:
+    """The program asked for; each imports only what it needs."""
+    if args.program == "dev":
+        from . import dev
+
+        asked = dev.wish(args)
+        return lambda stop: dev.run(asked, stop)
+    places = under(args.dir.absolute()) if args.dir else SYSTEM
+    config = configured(places, args.set)
+    return {"core": run_core, "web": run_web, "sync": run_sync}[args.program](config, places)
+
+
+def run_core(config: Config, places: Places) -> Callable[[asyncio.Event], Awaitable[None]]:
+    from . import core
+
+    return lambda stop: core.run(config, places, stop)
+
+
+def run_sync(config: Config, places: Places) -> Callable[[asyncio.Event], Awaitable[None]]:
+    from . import syncer
+
+    return lambda stop: syncer.run(places, stop)
+
+
+def run_web(config: Config, places: Places) -> Callable[[asyncio.Event], Awaitable[None]]:
+    from . import webdoor
+    from .web.settings import DoorSettings
+
+    settings = DoorSettings(places.socket, config.web.listen, config.web.domain)
+    return lambda stop: webdoor.run(settings, stop)
+
+
+def configured(places: Places, assignments: list[str]) -> Config:
+    config = read(places.config)
+    for assignment in assignments:
+        config = override(config, assignment)
+    return config
+
+
+async def until_told(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run until SIGTERM or SIGINT; both ask kindly."""
+    from .host import systemd
+
+    logging.basicConfig(level=logging.INFO, handlers=[systemd.log_handler()])
+    stop = asyncio.Event()
+    for told in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(told, stop.set)
+    await run(stop)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""`nbd dev`: the three programs as children of one terminal, everything under one folder. Ctrl-C ends the programs, never a notebook."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import core
+from .config import Config, override, read
+from .errors import Conflict, HostUnfit, Unreachable
+from .host import unixhttp
+from .host.children import Child, Program, run_once
+from .host.lock import take_lock
+from .host.simulated import simulate
+from .places import Places, under
+
+log = logging.getLogger(__name__)
+UP_SECONDS = 30.0
+CDI_FOLDER = Path("/var/run/cdi")
+"""The one place besides /etc/cdi where every Podman looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What was asked for on the command line."""
+
+    folder: Path
+    listen: str | None
+    simulate_gpus: int
+    start: str | None
+    stop: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dir", type=Path, default=Path(".nbd"), help="everything is kept here (default: .nbd)")
+    parser.add_argument("--listen", metavar="ADDR:PORT", help="where the pages are (default: 127.0.0.1:8686)")
+    parser.add_argument("--simulate-gpus", type=int, default=0, metavar="N", help="play N GPUs; nothing can be computed on them")
+    parser.add_argument("--start", nargs="?", const="main", metavar="NAME", help="start this notebook (default: main) and print where it is")
+    parser.add_argument("--stop", action="store_true", help="end everything that runs from this folder, notebooks too")
+
+
+def wish(args: argparse.Namespace) -> Wish:
+    return Wish(args.dir.absolute(), args.listen, args.simulate_gpus, args.start, args.stop)
+
+
+async def run(asked: Wish, stop: asyncio.Event) -> None:
+    asked.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    places = under(asked.folder)
+    settings = [f'web.listen="{asked.listen}"'] if asked.listen else []
+    if asked.simulate_gpus:
+        settings += simulated_gpus(asked)
+    if asked.stop:
+        await stop_everything(places, settings)
+        return
+    config = configured(places, settings)
+    require_free(config.web.listen)
+    async with contextlib.AsyncExitStack() as children:
+        children.callback(os.close, take_lock(lock_file(places)))
+        children.callback(forget_simulated_gpus, asked)
+        settings += await podman(children, config, places)
+        for name in ("sync", "core", "web"):
+            await keep(children, program(name, asked.folder, settings))
+        await core_answers(places)
+        print(banner(config, asked), flush=True)
+        if asked.start:
+            await first_notebook(asked.start, places)
+        await stop.wait()
+        print("\nThe programs end; notebooks go on. Back to them: make run. To end them too: make stop.", flush=True)
+
+
+def configured(places: Places, settings: Sequence[str]) -> Config:
+    config = read(places.config)
+    for assignment in settings:
+        config = override(config, assignment)
+    return config
+
+
+def program(name: str, folder: Path, settings: Sequence[str]) -> Program:
+    assignments = [word for assignment in settings for word in ("--set", assignment)]
+    return Program(f"nbd {name}", (sys.executable, "-m", "nbd", name, "--dir", str(folder), *assignments))
+
+
+async def keep(children: contextlib.AsyncExitStack, wanted: Program) -> None:
+    child = Child(wanted)
+    await child.start()
+    children.push_async_callback(child.stop)
+
+
+async def podman(children: contextlib.AsyncExitStack, config: Config, places: Places) -> list[str]:
+    """The box's own Podman service where it answers; else one of ours, and the setting that says where it is."""
+    if await answers(config.core.podman_socket):
+        return []
+    if shutil.which("podman") is None:
+        raise HostUnfit("Podman is not installed", hint="install it: apt-get install podman crun netavark catatonit")
+    places.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    path = places.run / "podman.sock"
+    path.unlink(missing_ok=True)
+    await keep(children, Program("podman", ("podman", "system", "service", "--time", "0", f"unix://{path}")))
+    async with deadline("Podman's service"):
+        while not await answers(str(path)):
+            await asyncio.sleep(0.02)
+    return [f'core.podman_socket="{path}"']
+
+
+async def answers(path: str) -> bool:
+    try:
+        async with asyncio.timeout(2):
+            return (await unixhttp.ask(path, "GET", "/_ping")).status == 200
+    except (OSError, TimeoutError, Unreachable):
+        return False
+
+
+async def core_answers(places: Places) -> None:
+    async with deadline("core"):
+        while True:
+            with contextlib.suppress(OSError, Unreachable):
+                if (await unixhttp.ask(str(places.socket), "GET", "/v1/status")).status == 200:
+                    return
+            await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def deadline(what: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(UP_SECONDS):
+            yield
+    except TimeoutError:
+        raise Unreachable(f"{what} did not come up within {UP_SECONDS:g} s", hint="its messages are above") from None
+
+
+async def first_notebook(name: str, places: Places) -> None:
+    """What a newcomer would do by hand: build the image when it is not there, start a notebook as who called us, print where it is."""
+    nbctl = (sys.executable, "-m", "nbd.cli.nbctl", "--socket", str(places.socket))
+    images = json.loads((await unixhttp.ask(str(places.socket), "GET", "/v1/images")).body)
+    if not any(image["name"] == "jupyter" and image["present"] for image in images):
+        print("The notebook image is not on this box yet; it is built now.", flush=True)
+        if await run_once((*nbctl, "image", "build", "jupyter"), None, None) != 0:
+            return
+    uid, gid = caller()
+    if await run_once((*nbctl, "start", name), uid, gid) == 0:
+        print("Open it here (the link works once, for a minute; a new one: nbctl open):", flush=True)
+        await run_once((*nbctl, "open", name), uid, gid)
+
+
+def caller() -> tuple[int | None, int | None]:
+    """Who called sudo; nobody else than ourselves without it."""
+    uid, gid = os.environ.get("SUDO_UID", ""), os.environ.get("SUDO_GID", "")
+    return (int(uid), int(gid)) if uid.isdigit() and gid.isdigit() and os.geteuid() == 0 else (None, None)
+
+
+def banner(config: Config, asked: Wish) -> str:
+    host, _, port = config.web.listen.rpartition(":")
+    lines = [
+        f"nbd is up: http://{config.web.domain}:{port}/  (sign in with: nbctl login)",
+        f"nbctl finds it by: export NBD_SOCKET={under(asked.folder).socket}",
+    ]
+    if host not in ("127.0.0.1", "localhost", "[::1]"):
+        lines.append(f"It listens on {config.web.listen} without TLS: for a network you trust.")
+    if asked.simulate_gpus:
+        lines.append(f"SIMULATED GPUs: {asked.simulate_gpus} cards that exist only in a file; nothing computes on them.")
+    return "\n".join(lines)
+
+
+def require_free(listen: str) -> None:
+    """A port that is taken is said now, in a sentence, not by a child that keeps dying."""
+    host, _, port = listen.rpartition(":")
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        message = f"cannot listen on {listen}: {error.strerror or error}"
+        raise HostUnfit(message, code="address_in_use", hint="is nbd running already? else choose another: --listen 127.0.0.1:9000") from None
+
+
+def simulated_gpus(asked: Wish) -> list[str]:
+    folder = asked.folder / "simulated"
+    folder.mkdir(exist_ok=True)
+    cards, box = simulate.default_cards(asked.simulate_gpus), folder / "gpus.txt"
+    library = simulate.compile_library(folder)
+    if not box.exists():
+        simulate.write_cards(box, *cards)
+    simulate.write_cdi(CDI_FOLDER, cards)
+    return [f'gpus.library_folder="{library.parent}"', f'gpus.simulated_box="{box}"']
+
+
+def forget_simulated_gpus(asked: Wish) -> None:
+    """Podman reads the specification when a container is made, so those that run do not need it."""
+    if asked.simulate_gpus:
+        (CDI_FOLDER / simulate.CDI_FILE).unlink(missing_ok=True)
+
+
+async def stop_everything(places: Places, settings: Sequence[str]) -> None:
+    """The programs first, through their lock's owner; then every notebook, as its owner would: with time to save."""
+    await end_programs(places)
+    async with contextlib.AsyncExitStack() as children:
+        config = configured(places, settings)
+        for assignment in await podman(children, config, places):
+            config = override(config, assignment)
+        stopped = await core.stop_all(config, places)
+    print("Nothing runs any more" + (f"; stopped: {', '.join(stopped)}." if stopped else "."), flush=True)
+
+
+async def end_programs(places: Places) -> None:
+    """Tell the `nbd dev` that runs from this folder to end, and return when it has."""
+    file = lock_file(places)
+    told = False
+    async with deadline("the end of nbd dev"):
+        while True:
+            try:
+                os.close(take_lock(file))
+                return
+            except Conflict:
+                pid = file.read_text().strip()
+            if pid.isdigit() and not told:
+                told = True
+                os.kill(int(pid), signal.SIGTERM)
+            await asyncio.sleep(0.05)
+
+
+def lock_file(places: Places) -> Path:
+    places.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    return places.run / "dev.lock"

@@ -1,0 +1,24 @@
+"""What the cards are called, remembered: a page with 200 notebooks does not ask the driver, and a card that fell off the bus keeps its name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..errors import Unreachable
+from .ports import Cards
+
+
+class CardNames:
+    def __init__(self, cards: Cards) -> None:
+        self._cards = cards
+        self._names: dict[str, str] = {}
+
+    async def refresh(self) -> None:
+        """Ask the driver; one that does not answer changes nothing."""
+        try:
+            self._names |= {card.uuid: card.name for card in await self._cards.cards()}
+        except Unreachable:
+            return
+
+    def known(self) -> Mapping[str, str]:
+        return self._names

@@ -1,0 +1,36 @@
+"""Outside programs: an argument list, never a shell line; a deadline; and no child left behind when the caller goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import Deadline, HostUnfit
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+async def run(argv: Sequence[str], seconds: float, given: str = "") -> Outcome:
+    """Run to its end. Raises HostUnfit when there is no such program, Deadline (after killing it) when it takes too long."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+    except FileNotFoundError:
+        raise HostUnfit(f"the program {argv[0]} is not installed", hint=f"install it: apt-get install {argv[0]}") from None
+    try:
+        async with asyncio.timeout(seconds):
+            out, err = await process.communicate(given.encode())
+    except TimeoutError:
+        raise Deadline(f"{argv[0]} did not end within {seconds:g} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Outcome(process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))

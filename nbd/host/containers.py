@@ -1,0 +1,205 @@
+"""Notebooks' containers through Podman. Touches only containers that carry this instance's label."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import wire
+from ..errors import HostUnfit, InvalidInput, NbdError, NotFound, StartFailed
+from ..gpus.model import Lease
+from ..notebooks.model import Notebook
+from ..notebooks.ports import Process
+from ..notebooks.reconcile import Seen
+from ..notebooks.spec import LABEL, ContainerSpec
+from .podman import SHORT_SECONDS, Call, Podman
+from .processes import KernelProcesses
+
+LOG_BYTES = 4 << 20
+"""An editor that prints without end costs this much disk and no more."""
+CPU_PERIOD_MICROSECONDS = 100_000
+ENDED = ("exited", "stopped")
+COMMAND_MISSING = re.compile(r"executable file.*not found|no such file or directory.*(exec|executable)|command not found", re.IGNORECASE)
+
+
+class PodmanContainers:
+    def __init__(self, podman: Podman, processes: KernelProcesses, instance: str) -> None:
+        self._podman = podman
+        self._processes = processes
+        self._instance = instance
+
+    async def seen(self) -> Sequence[Seen]:
+        return [self._seen_of_list(item) for item in await self._list(everything=True)]
+
+    async def leases(self) -> Sequence[Lease]:
+        labels = [item.get("Labels") or {} for item in await self._list(everything=False)]
+        return [lease for label in labels for lease in _leases(label)]
+
+    async def image_exists(self, reference: str) -> bool:
+        try:
+            await self._podman.ask(Call("GET", f"/images/{reference}/exists", seconds=SHORT_SECONDS))
+        except NotFound:
+            return False
+        return True
+
+    async def create(self, spec: ContainerSpec) -> str:
+        try:
+            answer = await self._podman.ask(Call("POST", "/containers/create", body=as_libpod(spec)))
+        except NotFound as error:
+            raise StartFailed(f"the image {spec.image} is not on this box", code="image_missing", hint=error.message) from None
+        return str(answer["Id"])
+
+    async def start(self, container: str) -> Process:
+        try:
+            await self._podman.ask(Call("POST", f"/containers/{container}/start"))
+        except HostUnfit as error:
+            raise _start_error(error) from None
+        facts = await self._inspect(container)
+        process = self._processes.of_pid(int(facts["State"].get("Pid") or 0), container) if facts else None
+        if process is None:
+            raise StartFailed("the editor ended as soon as it was started", code="editor_exited")
+        return process
+
+    async def process(self, container: str) -> Process | None:
+        facts = await self._inspect(container)
+        return self._processes.of_pid(int(facts["State"].get("Pid") or 0), facts["Id"]) if facts else None
+
+    async def kill(self, container: str, signal: str) -> None:
+        try:
+            await self._podman.ask(Call("POST", f"/containers/{container}/kill", {"signal": signal}, seconds=SHORT_SECONDS))
+        except (NotFound, NbdError) as error:
+            # Podman refuses to signal what it thinks has ended ("can only kill running containers"): that is what was wanted.
+            if not isinstance(error, NotFound) and await self.process(container) is not None:
+                raise
+
+    async def remove(self, container: str) -> None:
+        facts = await self._inspect(container)
+        if facts is None:
+            return
+        try:
+            await self._podman.ask(Call("DELETE", f"/containers/{facts['Id']}", {"force": "true", "v": "true", "timeout": "0"}))
+        except NotFound:
+            return
+
+    async def look(self, container: str) -> Seen | None:
+        facts = await self._inspect(container)
+        if facts is None:
+            return None
+        state = facts["State"]
+        alive = self._processes.of_pid(int(state.get("Pid") or 0), facts["Id"]) is not None
+        status = str(state.get("Status"))
+        code = state["ExitCode"] if status in ENDED else None
+        return _seen(facts["Id"], facts["Config"]["Labels"], alive=alive, status=status, exit_code=code, oom=bool(state.get("OOMKilled")))
+
+    async def _inspect(self, container: str) -> dict[str, Any] | None:
+        """Podman's facts about a container of ours; None for none, and for one that is not ours."""
+        try:
+            facts: dict[str, Any] = await self._podman.ask(Call("GET", f"/containers/{container}/json", seconds=SHORT_SECONDS))
+        except NotFound:
+            return None
+        labels = (facts.get("Config") or {}).get("Labels") or {}
+        return facts if labels.get(f"{LABEL}instance") == self._instance else None
+
+    async def _list(self, *, everything: bool) -> list[dict[str, Any]]:
+        filters = '{"label":[' + wire.encode(f"{LABEL}instance={self._instance}") + "]}"
+        answer = await self._podman.ask(Call("GET", "/containers/json", {"all": str(everything).lower(), "filters": filters}))
+        return list(answer or [])
+
+    def _seen_of_list(self, item: Mapping[str, Any]) -> Seen:
+        status = str(item.get("State"))
+        alive = self._processes.of_pid(int(item.get("Pid") or 0), item["Id"]) is not None
+        code = item.get("ExitCode") if status in ENDED else None
+        return _seen(item["Id"], item.get("Labels") or {}, alive=alive, status=status, exit_code=code, oom=False, started=item.get("StartedAt"))
+
+
+def _seen(container: str, labels: Mapping[str, str], *, alive: bool, status: str, exit_code: int | None, oom: bool, started: Any = None) -> Seen:
+    return Seen(
+        container=container,
+        notebook=labels.get(f"{LABEL}id", ""),
+        run=int(labels.get(f"{LABEL}run", "0") or 0),
+        alive=alive,
+        made=status not in ("created", "configured", "initialized"),
+        exit_code=exit_code,
+        oom=oom,
+        started=float(started) if isinstance(started, (int, float)) and started > 0 else None,
+        label=_row(labels),
+    )
+
+
+def _row(labels: Mapping[str, str]) -> Notebook | None:
+    try:
+        return wire.decode(Notebook, labels.get(f"{LABEL}notebook", ""))
+    except InvalidInput:
+        return None
+
+
+def _leases(labels: Mapping[str, str]) -> tuple[Lease, ...]:
+    try:
+        return wire.decode(tuple[Lease, ...], labels.get(f"{LABEL}leases", "[]"))
+    except InvalidInput:
+        return ()
+
+
+def _start_error(error: HostUnfit) -> NbdError:
+    if COMMAND_MISSING.search(error.message):
+        return StartFailed("the image has no such editor", code="editor_missing", hint="check the image: nbctl image check NAME")
+    return error
+
+
+def as_libpod(spec: ContainerSpec) -> dict[str, Any]:
+    """The body of libpod's POST /containers/create. What is not here falls back to Podman's defaults: default seccomp, private namespaces."""
+    network: dict[str, Any] = {"netns": {"nsmode": "none"}}
+    if spec.network:
+        network = {"netns": {"nsmode": "bridge"}, "networks": {spec.network: {}}}
+    return {
+        "name": spec.name,
+        "hostname": spec.hostname,
+        "image": spec.image,
+        "entrypoint": [],
+        "command": list(spec.command),
+        "env": dict(spec.env),
+        "user": f"{spec.uid}:{spec.gid}",
+        "work_dir": spec.work_dir,
+        "labels": dict(spec.labels),
+        "mounts": [
+            *(_bind(bind.source, bind.target, writable=bind.writable) for bind in spec.binds),
+            *(_tmpfs(target, size) for target, size in spec.tmpfs.items()),
+        ],
+        "devices": [{"path": device} for device in spec.devices],
+        "resource_limits": _resources(spec),
+        "r_limits": [_limit("nofile", spec.open_files), _limit("nproc", spec.processes), _limit("core", 0)],
+        "shm_size": spec.shm_bytes,
+        "read_only_filesystem": True,
+        "read_write_tmpfs": False,
+        "cap_drop": ["ALL"],
+        "no_new_privileges": True,
+        "init": True,
+        "systemd": "false",
+        "image_volume_mode": "ignore",
+        # An image's health check would run as a timer of the host.
+        "healthconfig": {"Test": ["NONE"]},
+        "log_configuration": {"driver": "k8s-file", "path": spec.log_path, "size": LOG_BYTES},
+        **network,
+    }
+
+
+def _resources(spec: ContainerSpec) -> dict[str, Any]:
+    return {
+        # No swap beyond the memory: a notebook that swaps is slow for everybody.
+        "memory": {"limit": spec.memory_bytes, "swap": spec.memory_bytes},
+        "cpu": {"quota": int(spec.cpus * CPU_PERIOD_MICROSECONDS), "period": CPU_PERIOD_MICROSECONDS},
+        "pids": {"limit": spec.pids},
+    }
+
+
+def _bind(source: str, target: str, *, writable: bool) -> dict[str, Any]:
+    return {"type": "bind", "source": source, "destination": target, "options": ["rbind", "rw" if writable else "ro", "nosuid", "nodev", "rslave"]}
+
+
+def _tmpfs(target: str, size: int) -> dict[str, Any]:
+    return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": [f"size={size}", "mode=1777", "nosuid", "nodev"]}
+
+
+def _limit(kind: str, value: int) -> dict[str, Any]:
+    return {"type": kind, "hard": value, "soft": value}

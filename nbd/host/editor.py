@@ -1,0 +1,29 @@
+"""Is the editor there? Asked every few milliseconds from the moment its container runs, so that nobody waits longer than it takes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ..errors import Deadline, Unreachable
+from . import unixhttp
+
+POLL_SECONDS = 0.005
+ANSWER_SECONDS = 5.0
+"""One answer; an editor that accepts and stays silent is asked again."""
+
+
+class UnixEditor:
+    async def wait_ready(self, socket: str, path: str, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                while not await self._answers(socket, path):
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise Deadline(f"the editor did not answer within {seconds:g} s") from None
+
+    async def _answers(self, socket: str, path: str) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return (await unixhttp.ask(socket, "GET", path)).status == 200
+        except (OSError, TimeoutError, Unreachable):
+            return False

@@ -1,0 +1,105 @@
+"""One Podman network a notebook, and the nft table that closes this box and all other notebooks to it.
+
+Theory. Podman's own isolation leaves the host's services, the host's other addresses and other networks open (measured:
+docs/decisions/0003-network.md). So every bridge of ours has a name that starts with `nbd`, and one static table refuses what comes in
+from any such bridge: to this box (input), to another such bridge and to link-local and metadata addresses (forward). The rules go by a name
+prefix, so they hold before the first bridge exists, need no change per notebook, and survive Podman's reloads. Drops in our own base
+chains are final whatever netavark accepts in its own.
+
+The container gets the box's own name servers: there is no DNS server of ours to reach, so nothing on this box must be open to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ..errors import Conflict, HostUnfit, NbdError, NotFound
+from ..notebooks.spec import LABEL
+from . import commands
+from .podman import SHORT_SECONDS, Call, Podman
+
+TABLE = "nbd"
+PREFIX = "nbd"
+NFT_SECONDS = 5.0
+RULES = f"""
+table inet {TABLE} {{}}
+flush table inet {TABLE}
+table inet {TABLE} {{
+  chain input {{
+    type filter hook input priority filter - 10; policy accept;
+    iifname "{PREFIX}*" ct state established,related accept
+    iifname "{PREFIX}*" drop
+  }}
+  chain forward {{
+    type filter hook forward priority filter - 10; policy accept;
+    iifname "{PREFIX}*" oifname "{PREFIX}*" drop
+    oifname "{PREFIX}*" ct state established,related accept
+    oifname "{PREFIX}*" drop
+    iifname "{PREFIX}*" ip daddr 169.254.0.0/16 drop
+    iifname "{PREFIX}*" ip6 daddr fe80::/10 drop
+  }}
+}}
+"""
+"""Forward drops go before the accept of answers, or two notebooks could answer each other. Nobody outside may open a connection to a
+notebook: its editor is reached through its socket."""
+CHAINS = 2
+
+
+class PodmanNetworks:
+    def __init__(self, podman: Podman, instance: str) -> None:
+        self._podman = podman
+        self._instance = instance
+
+    async def ensure(self, notebook: str) -> str:
+        await self.guard()
+        name = network_name(notebook)
+        body = {
+            "name": name,
+            "driver": "bridge",
+            "network_interface": f"{PREFIX}{notebook}",
+            "dns_enabled": False,
+            "labels": {f"{LABEL}instance": self._instance, f"{LABEL}id": notebook},
+        }
+        try:
+            await self._podman.ask(Call("POST", "/networks/create", body=body, seconds=SHORT_SECONDS))
+        except Conflict:
+            return name
+        return name
+
+    async def remove(self, notebook: str) -> None:
+        try:
+            await self._podman.ask(Call("DELETE", f"/networks/{network_name(notebook)}", {"force": "false"}, seconds=SHORT_SECONDS))
+        except NotFound:
+            return
+
+    async def existing(self) -> Collection[str]:
+        filters = f'{{"label":["{LABEL}instance={self._instance}"]}}'
+        answer = await self._podman.ask(Call("GET", "/networks/json", {"filters": filters}, seconds=SHORT_SECONDS))
+        return frozenset(item["labels"][f"{LABEL}id"] for item in answer or [] if f"{LABEL}id" in (item.get("labels") or {}))
+
+    async def guard(self) -> None:
+        present = await commands.run(["nft", "list", "table", "inet", TABLE], NFT_SECONDS)
+        if present.code == 0 and present.out.count("policy accept;") == CHAINS and present.out.count(f'"{PREFIX}*"') == RULES.count(f'"{PREFIX}*"'):
+            return
+        made = await commands.run(["nft", "-f", "-"], NFT_SECONDS, RULES)
+        if made.code != 0:
+            hint = "a notebook with a network starts only behind them; is nf_tables in this kernel? modprobe nf_tables"
+            raise HostUnfit(f"nft refused nbd's rules: {made.err.strip()[:300]}", code="no_firewall", hint=hint)
+
+    async def health(self) -> str:
+        try:
+            await self.guard()
+        except NbdError as error:
+            return str(error)
+        return "ok"
+
+    async def take_down(self) -> None:
+        """Remove the table, when no network of any nbd is left on this box."""
+        answer = await self._podman.ask(Call("GET", "/networks/json", {"filters": f'{{"label":["{LABEL}instance"]}}'}, seconds=SHORT_SECONDS))
+        if answer:
+            return
+        await commands.run(["nft", "delete", "table", "inet", TABLE], NFT_SECONDS)
+
+
+def network_name(notebook: str) -> str:
+    return f"nbd-{notebook}"

@@ -1,0 +1,83 @@
+"""The kernel's view of processes: who is alive, who belongs to which container, and word of an end within milliseconds.
+
+A pid alone proves nothing (it is used again); pid and start time do. An end is seen through a pidfd, which becomes readable when the
+process ends, whether or not Podman, conmon or anybody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from ..notebooks.ports import Process
+
+CONTAINER_ID = re.compile(r"libpod-([0-9a-f]{64})")
+
+
+class KernelProcesses:
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self._proc = proc
+
+    def on_exit(self, process: Process, call: Callable[[], None]) -> Callable[[], None]:
+        loop = asyncio.get_running_loop()
+        try:
+            pidfd = os.pidfd_open(process.pid)
+        except ProcessLookupError:
+            return loop.call_soon(call).cancel
+        if self.start_ticks(process.pid) != process.start_ticks:
+            os.close(pidfd)
+            return loop.call_soon(call).cancel
+        watching = True
+
+        def cancel() -> None:
+            nonlocal watching
+            if watching:
+                watching = False
+                loop.remove_reader(pidfd)
+                os.close(pidfd)
+
+        def ended() -> None:
+            cancel()
+            call()
+
+        loop.add_reader(pidfd, ended)
+        return cancel
+
+    def of_container(self, container: str) -> Collection[int]:
+        return frozenset(pid for pid in self._pids() if self.belongs(pid, container))
+
+    def container_of(self, pid: int) -> str | None:
+        """The full id of the container that a pid is in; None for the host's own and for one that is gone."""
+        try:
+            found = CONTAINER_ID.search((self._proc / str(pid) / "cgroup").read_text())
+        except OSError:
+            return None
+        return found[1] if found else None
+
+    def of_pid(self, pid: int, container: str) -> Process | None:
+        """The process, if it lives and is in the container's cgroup."""
+        ticks = self.start_ticks(pid)
+        return Process(pid, ticks) if pid > 0 and ticks is not None and self.belongs(pid, container) else None
+
+    def belongs(self, pid: int, container: str) -> bool:
+        """By cgroup path, v1 or v2, whichever manager made it: each names the container's full id."""
+        try:
+            return container in (self._proc / str(pid) / "cgroup").read_text()
+        except OSError:
+            return False  # It ended between the listing and this look.
+
+    def start_ticks(self, pid: int) -> int | None:
+        """None for a process that is gone, or a zombie: that one does no work any more."""
+        try:
+            stat = (self._proc / str(pid) / "stat").read_text()
+        except OSError:
+            return None
+        # The command's name is in parentheses and may hold anything, spaces and parentheses too.
+        fields = stat.rpartition(")")[2].split()
+        return None if fields[0] == "Z" else int(fields[19])
+
+    def _pids(self) -> list[int]:
+        return [int(name) for name in os.listdir(self._proc) if name.isdigit()]  # noqa: PTH208 - names are wanted, not paths

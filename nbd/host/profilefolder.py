@@ -1,0 +1,44 @@
+"""The profiles as their folder has them now: read again when a file changed. A wrong file keeps the last right set in force."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import NbdError
+from ..profiles import Profile, read_profiles
+
+log = logging.getLogger(__name__)
+
+
+class ProfileFolder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._stamp: tuple[tuple[str, int], ...] | None = None
+        self._profiles: Mapping[str, Profile] = {}
+        self.trouble = ""
+        """What is wrong with the files now, in one sentence."""
+
+    def profiles(self) -> Mapping[str, Profile]:
+        stamp = self._now()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._read()
+        return self._profiles
+
+    async def health(self) -> str:
+        self.profiles()
+        return self.trouble or "ok"
+
+    def _now(self) -> tuple[tuple[str, int], ...]:
+        files = sorted(self._folder.glob("*.toml")) if self._folder.is_dir() else []
+        return tuple((file.name, file.stat().st_mtime_ns) for file in files)
+
+    def _read(self) -> None:
+        try:
+            self._profiles = read_profiles(self._folder)
+            self.trouble = ""
+        except (NbdError, OSError, UnicodeDecodeError) as error:
+            self.trouble = str(error)
+            log.error("profiles stay as they were: %s", error)

@@ -1,0 +1,40 @@
+"""The few bytes of HTTP that core itself speaks: one small question to a unix socket, one small answer. Not a general client."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ..errors import Unreachable
+
+ANSWER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    body: bytes
+
+
+async def ask(socket: str, method: str, path: str, body: bytes = b"") -> Answer:
+    """Raises OSError while nobody listens and Unreachable for what is not HTTP. The deadline is the caller's."""
+    reader, writer = await asyncio.open_unix_connection(socket)
+    try:
+        head = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json", f"Content-Length: {len(body)}"]
+        writer.write("\r\n".join([*head, "", ""]).encode() + body)
+        await writer.drain()
+        answer = await _all(reader)
+    finally:
+        writer.close()
+    head_bytes, _, rest = answer.partition(b"\r\n\r\n")
+    words = head_bytes.split(b" ", 2)
+    if len(words) < 2 or not words[1].isdigit():
+        raise Unreachable(f"what listens at {socket} does not speak HTTP")
+    return Answer(int(words[1]), rest)
+
+
+async def _all(reader: asyncio.StreamReader) -> bytes:
+    data = b""
+    while len(data) < ANSWER_BYTES and (chunk := await reader.read(65536)):
+        data += chunk
+    return data

@@ -1,0 +1,35 @@
+"""Where one nbd keeps things: the package's places, or all under one folder for `nbd dev`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    config: Path
+    profiles: Path
+    state: Path
+    run: Path
+    images: Path
+    """The recipes of the images that nbd builds."""
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "nbd.sock"
+
+    @property
+    def sync_socket(self) -> Path:
+        return self.run / "sync.sock"
+
+
+SYSTEM = Places(Path("/etc/nbd/nbd.toml"), Path("/etc/nbd/profiles.d"), Path("/var/lib/nbd"), Path("/run/nbd"), Path("/usr/share/nbd/images"))
+
+
+def under(folder: Path) -> Places:
+    """For `nbd dev`: state and sockets in `folder`, the rest from there where it exists and else from this checkout."""
+    config, profiles = folder / "nbd.toml", folder / "profiles.d"
+    return Places(config, profiles if profiles.is_dir() else CHECKOUT / "config/profiles.d", folder / "state", folder / "run", CHECKOUT / "images")

@@ -141,7 +141,7 @@ def fish_flags(arg: Arg) -> str:
 
 
 def fish_value(arg: Arg) -> str:
-    required = "" if arg.positional or arg.kind is None else " -r"
+    required = "" if arg.positional or arg.kind is None else " -r" if arg.words is Words.FILES else " -x"
     if arg.choices:
         return f"{required} -a {quoted(' '.join(arg.choices))}"
     if arg.words is Words.FILES:

@@ -15,8 +15,10 @@ from .output import emit, label
 from .render import Cell, Live, Screen
 from .text import log_line, ordinal, phases, took
 
+CREATED = 201
+UP = frozenset({"RUNNING", "PARKED", "FROZEN"})
 ON_THE_WAY = frozenset({"STARTING", "STOPPING"})
-LIVE_STATES = frozenset({"STARTING", "RUNNING", "PARKED", "FROZEN", "STOPPING"})
+LIVE_STATES = UP | ON_THE_WAY
 NAME = Arg(("name",), "the notebook; an admin may say OWNER/NAME", metavar="NAME", words=Words.NOTEBOOKS)
 DETACH = Arg(("-d", "--detach"), "do not wait until it is done", kind=None)
 
@@ -28,17 +30,28 @@ def start(call: Call) -> int:
     if view.state == "STARTING" and args.detach:
         emit(call, message, lambda: call.out.tell(f"{label(view)} is starting; see: nbctl show {label(view)}"))
         return 0
-    began_here = status == 201
     if view.state in ON_THE_WAY:
-        message = settled(call, message, "starting", lambda seen: seen.state not in ON_THE_WAY)
-    return _started(call, view, message, fresh=began_here)
+        message = settled(call, message, "starting", StartEnded(view, fresh=status == CREATED))
+    return _started(call, view, message, fresh=status == CREATED)
+
+
+class StartEnded:
+    """Whether a start came to its end. One that waits for a stop to finish passes through STOPPED, and that is not its end."""
+
+    def __init__(self, asked: NotebookView, *, fresh: bool) -> None:
+        self.asked = asked
+        self.began = not fresh and asked.state != "STOPPING"
+
+    def __call__(self, seen: NotebookView) -> bool:
+        self.began = self.began or seen.state == "STARTING" or seen.run > self.asked.run
+        return seen.state in UP or (self.began and seen.state not in ON_THE_WAY)
 
 
 def _started(call: Call, asked: NotebookView, message: Any, *, fresh: bool) -> int:
     if message is None:
         raise Conflict(f"{label(asked)} was removed while it started", hint="nbctl ls")
     view = typed(NotebookView, message)
-    if view.state in ("STOPPED", "STOPPING", "DELETING", "FAILED", "ERROR"):
+    if view.state not in UP:
         raise not_started(view)
     emit(call, message, lambda: _tell_started(call, view, fresh=fresh))
     return 0
@@ -68,12 +81,13 @@ class NotStarted(StartFailed):
 
 def not_started(view: NotebookView) -> NbdError:
     name = label(view)
-    if view.failure is None:
-        why = view.sentence or (f"stopped: {view.stop_reason}" if view.stop_reason else "it was stopped while it started")
-        return Conflict(f"{name} is {view.state}: {why}", hint=view.hint or f"nbctl show {name}")
-    if view.failure.code == NoCapacity.default_code:
-        return NoCapacity(f"{name} did not start: {view.failure.message}", hint=view.failure.hint or f"queue for it: nbctl start {name} --wait")
-    return NotStarted(view.failure, name)
+    failure = view.failure
+    if NoCapacity.default_code in (view.stop_reason, failure.code if failure else None):
+        why, hint = (failure.message, failure.hint) if failure else (view.sentence, view.hint)
+        return NoCapacity(f"{name} did not start: {why}", hint=hint or f"queue for it: nbctl start {name} --wait")
+    if failure:
+        return NotStarted(failure, name)
+    return Conflict(f"{name} is {view.state}: {view.sentence or 'it was stopped while it started'}", hint=view.hint or f"nbctl show {name}")
 
 
 def settled(call: Call, first: Any, doing: str, done: Callable[[NotebookView], bool]) -> Any:
@@ -156,9 +170,11 @@ def rm(call: Call) -> int:
     message = call.client.delete(path)
     view = typed(NotebookView, message)
     if not call.args.detach:
-        left = settled(call, message, "removing", lambda seen: seen.state not in (*LIVE_STATES, "DELETING"))
-        if left is not None and typed(NotebookView, left).state in ("FAILED", "ERROR"):
-            raise NbdError(f"{label(view)} could not be removed: {typed(NotebookView, left).sentence}", code="remove_failed")
+        # It is asked for its end, not yet at it: the present state may still be the one from before.
+        left = settled(call, message, "removing", lambda seen: seen.state == "ERROR" and view.state != "ERROR")
+        if left is not None:
+            why = typed(NotebookView, left)
+            raise NbdError(f"{label(view)} could not be removed: {why.sentence}", hint=why.hint, code="remove_failed")
     told = "is being removed" if call.args.detach else "is removed"
     emit(call, message, lambda: call.out.tell(f"{label(view)} {told}; the home directory of {view.owner} is untouched."))
     return 0

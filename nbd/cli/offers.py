@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import NbdError, NotFound, Unreachable
@@ -12,7 +14,7 @@ from .follow import progress_cells
 from .grammar import Arg, Call, Verb, Words
 from .output import emit
 from .render import Cell, Live, facts, table
-from .text import size
+from .text import ago, log_line, running, size, took
 
 BASES = ("auto", "registry", "debootstrap")
 
@@ -99,7 +101,7 @@ def _tell_images(call: Call, views: Sequence[ImageView]) -> None:
             Cell(view.name, "bold"),
             Cell("present", "green") if view.present else Cell("missing", "red"),
             size(view.size_bytes),
-            (view.created or "")[:10],
+            made(view, call.now),
             view.reference,
             ", ".join(f"{tool} {version}" for tool, version in view.versions.items()),
         )
@@ -111,41 +113,75 @@ def _tell_images(call: Call, views: Sequence[ImageView]) -> None:
         call.err.tell(f"hint: nbctl image build {missing[0]}", "yellow")
 
 
+def made(view: ImageView, now: float) -> str:
+    """An image's date is Podman's: seconds since the epoch, or a date and time in words."""
+    moment = view.created or ""
+    return ago(float(moment), now) if moment.isdigit() else moment[:10]
+
+
 def image_build(call: Call) -> int:
-    return _worked(call, f"{route('images', call.args.name, 'build')}?base={call.args.base}", "building")
-
-
-def image_check(call: Call) -> int:
-    return _worked(call, route("images", call.args.name, "check"), "checking")
-
-
-def _worked(call: Call, path: str, doing: str) -> int:
-    """Follows core's work on one image to its end and tells of the image then."""
-    name = call.args.name
+    """Follows the build to its end and tells of the image then."""
+    name, path = call.args.name, f"{route('images', call.args.name, 'build')}?base={call.args.base}"
     with Live(call.err, shown=not call.json) as live:
-        work = Work(call, live, f"{doing} {name}")
+        work = Work(call, live, f"building {name}")
         for line in call.client.lines("POST", path, work.tick):
             if work.see(parsed(line.encode())):
                 break
         else:
-            raise Unreachable(f"nbd broke off while {doing} {name}", hint="it may be restarting: try again", code="broken_off")
+            raise Unreachable(f"nbd broke off while building {name}", hint="it may be restarting: try again", code="broken_off")
     messages = call.client.get("/v1/images")
     views = typed_all(ImageView, messages)
     own = [number for number, view in enumerate(views) if view.name == name]
     if not own:
-        raise NotFound(f"nbd no longer knows the image {name}", hint="nbctl image ls")
+        raise NotFound(f"it was built, and no profile names the image {name}", hint="nbctl image ls")
     emit(call, messages[own[0]], lambda: _tell_images(call, [views[own[0]]]))
     return 0
 
 
+@dataclass(frozen=True)
+class Checked:
+    """Core's report on one image."""
+
+    reference: str
+    problems: tuple[str, ...] = ()
+    ready_seconds: float | None = None
+    tools: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    log: tuple[str, ...] = ()
+
+
+def image_check(call: Call) -> int:
+    """Exit code 1 where the image is not fit."""
+    with Live(call.err, shown=not call.json) as live:
+        # A try takes as long as the editor does; as a stream, it may, while core answers.
+        text = "".join(call.client.lines("POST", route("images", call.args.name, "check"), Work(call, live, f"checking {call.args.name}").tick))
+    message = parsed(text.encode())
+    report = typed(Checked, message)
+    emit(call, message, lambda: _tell_check(call, report))
+    return 1 if report.problems else 0
+
+
+def _tell_check(call: Call, report: Checked) -> None:
+    out = call.out
+    for problem in report.problems:
+        out.tell(problem, "red")
+    out.say_all([f"  | {log_line(line)}" for line in report.log])
+    if not report.problems:
+        out.tell(f"{report.reference} is fit for use", "green")
+    pairs: list[tuple[str, Cell | str]] = [("editor answers", "" if report.ready_seconds is None else f"after {took(report.ready_seconds)}")]
+    pairs += [(tool, said or Cell("missing", "red")) for tool, said in {**report.versions, **report.tools}.items()]
+    out.say_all(facts(out, pairs))
+
+
 class Work:
-    """What core tells of a build or a check: a bar on a terminal, else one plain line for each new step."""
+    """What core tells of a build: a bar on a terminal, else one plain line for each new step."""
 
     def __init__(self, call: Call, live: Live, title: str) -> None:
         self.call = call
         self.live = live
         self.title = title
         self.progress: Progress | None = None
+        self.began = time.monotonic()
 
     def see(self, message: Any) -> bool:
         """True when it is done. Raises the problem that ended it."""
@@ -164,7 +200,7 @@ class Work:
 
     def tick(self) -> None:
         screen, step = self.live.screen, self.progress
-        lines = [screen.line(Cell(self.title, "bold"))]
+        lines = [screen.line(Cell(self.title, "bold"), "  ", Cell(running(time.monotonic() - self.began), "dim"))]
         if step:
             lines.append(screen.line("  ", Cell(step.phase.ljust(9), "cyan"), " ", *progress_cells(screen, step)))
         self.live.draw(lines)

@@ -17,7 +17,7 @@ from ..messages import CardView, GpusView, NotebookView, RunView, StatusView
 from .client import route, typed, typed_all
 from .grammar import Arg, Call, Verb
 from .notebooks import NAME
-from .output import emit, label, me, state
+from .output import emit, label, state
 from .render import Cell, Live, Screen, facts, table
 from .text import ago, log_line, moment, phases, took, used_of
 
@@ -28,24 +28,20 @@ NAMES = Arg(("--names",), "only the names, one a line", kind=None)
 
 
 def ls(call: Call) -> int:
-    messages = call.client.get("/v1/notebooks")
+    messages = call.client.get("/v1/notebooks?all=1" if call.args.all else "/v1/notebooks")
     views = typed_all(NotebookView, messages)
-    kept = [number for number, view in enumerate(views) if call.args.all or view.owner == me()]
-    shown = [views[number] for number in kept]
     if call.args.names:
-        emit(call, [label(view) for view in shown], lambda: call.out.say_all([call.out.line(label(view)) for view in shown]))
+        emit(call, [label(view) for view in views], lambda: call.out.say_all([call.out.line(label(view)) for view in views]))
         return 0
-    emit(call, [messages[number] for number in kept], lambda: _tell_notebooks(call, shown, others=len(views) - len(shown)))
+    emit(call, messages, lambda: _tell_notebooks(call, views))
     return 0
 
 
-def _tell_notebooks(call: Call, views: Sequence[NotebookView], *, others: int) -> None:
+def _tell_notebooks(call: Call, views: Sequence[NotebookView]) -> None:
     if views:
         call.out.say_all(notebook_table(call.out, views, call.now))
     else:
         call.err.tell("no notebooks; make one: nbctl start")
-    if others:
-        call.err.tell(f"{others} of other people: nbctl ls --all", "dim")
 
 
 def notebook_table(screen: Screen, views: Sequence[NotebookView], now: float) -> Iterator[str]:
@@ -84,7 +80,7 @@ def show(call: Call) -> int:
     earlier = [run for run in runs if run.number != view.run or run.ended]
     if earlier:
         call.out.raw("")
-        call.out.say_all(run_table(call.out, earlier[-SHOWN_RUNS:], call.now))
+        call.out.say_all(run_table(call.out, earlier[:SHOWN_RUNS], call.now))
     return 0
 
 
@@ -142,7 +138,7 @@ def run_table(screen: Screen, runs: Sequence[RunView], now: float) -> Iterator[s
             took(sum(run.phases.values())) if run.phases else "",
             run.stop_reason or "",
         )
-        for run in reversed(runs)
+        for run in runs
     ]
     yield from table(screen, (">RUN", "STARTED", ">LASTED", ">START TOOK", "ENDED BY"), rows)
 
@@ -233,7 +229,7 @@ def single_keys() -> Iterator[None]:
 
 
 def _both(call: Call) -> dict[str, Any]:
-    return {"gpus": call.client.get("/v1/gpus"), "notebooks": call.client.get("/v1/notebooks")}
+    return {"gpus": call.client.get("/v1/gpus"), "notebooks": call.client.get("/v1/notebooks?all=1")}
 
 
 def _told_to_leave() -> bool:

@@ -74,7 +74,7 @@ def test_ls_is_an_aligned_table_of_ones_own(core: FakeCore, nbctl: Nbctl) -> Non
         "bad    ● FAILED   gpu-1                      1 h ago    the editor ended before it was ready with exit code 1",
         "train  ● RUNNING  gpu-1    NVIDIA RTX A4000  3 min ago",
     ]
-    assert ran.err == "1 of other people: nbctl ls --all\n"
+    assert ran.err == ""
     assert "somebody-else/xl" in nbctl("ls", "--all").out
     assert nbctl("ls", "--names").out == "train\nbad\n"
     assert [row["name"] for row in nbctl("ls", "--json").json] == ["train", "bad"]
@@ -228,11 +228,22 @@ def test_a_build_tells_each_step_and_then_the_image(core: FakeCore, nbctl: Nbctl
         (Progress("pip", "half"), 5, "broke off"),
     ],
 )
-def test_work_that_ends_badly(core: FakeCore, nbctl: Nbctl, last: object, code: int, said: str) -> None:
+def test_a_build_that_ends_badly(core: FakeCore, nbctl: Nbctl, last: object, code: int, said: str) -> None:
     core.work = (Progress("base", "unpacking"), last)
-    ran = nbctl("image", "check", "jupyter")
+    ran = nbctl("image", "build", "jupyter")
     assert ran.code == code
     assert said in ran.err
+
+
+def test_a_check_reports_what_an_image_can_do(core: FakeCore, nbctl: Nbctl) -> None:
+    core.report = {"reference": "localhost/nbd-jupyter:1", "problems": [], "ready_seconds": 1.25, "tools": {"git": "2.39"}, "versions": {}, "log": []}
+    ran = nbctl("image", "check", "jupyter")
+    assert (ran.code, ran.out) == (0, "localhost/nbd-jupyter:1 is fit for use\n  editor answers  after 1.2 s\n  git             2.39\n")
+    core.report = {**core.report, "problems": ["git is missing"], "tools": {"git": ""}, "log": ["one"]}
+    ran = nbctl("image", "check", "jupyter")
+    assert (ran.code, ran.out.splitlines()[:2]) == (1, ["git is missing", "  | one"])
+    told = nbctl("image", "check", "jupyter", "--json")
+    assert (told.code, told.json["problems"]) == (1, ["git is missing"])
 
 
 def test_status_and_version(core: FakeCore, nbctl: Nbctl, tmp_path: Path) -> None:

@@ -118,6 +118,16 @@ def test_the_place_in_the_queue_is_told_each_time_it_changes(core: FakeCore, nbc
     assert core.asked[0].body["wait"] is True
 
 
+def test_a_start_asked_for_during_a_stop_waits_for_both(core: FakeCore, nbctl: Nbctl) -> None:
+    core.put(notebook("train", me(), state="STOPPING", run=1))
+    with nbctl.begun("start", "train") as process:
+        core.wait_for_stream()
+        core.put(only(core), state="STOPPED")
+        core.put(only(core), state="STARTING")
+        run(core)
+        assert finished(process).code == 0
+
+
 def test_a_restart_of_core_in_the_middle_goes_unnoticed(core: FakeCore, nbctl: Nbctl) -> None:
     with nbctl.begun("start", "train") as process:
         core.wait_for_stream()

@@ -62,7 +62,9 @@ class FakeCore:
     profiles: tuple[ProfileView, ...] = ()
     images: tuple[ImageView, ...] = ()
     work: Sequence[object] = ()
-    """What a build or a check says, line by line."""
+    """What a build says, line by line."""
+    report: object = None
+    """What a check says."""
     log: Sequence[str] = ()
     problems: dict[str, tuple[int, Problem]] = field(default_factory=dict)
     """By "METHOD /path"."""
@@ -239,6 +241,8 @@ class CoreHandler(BaseHTTPRequestHandler):
             self.stream(self.events())
         elif parts[0] == "notebooks":
             self.notebook(parts[1:], query, body)
+        elif parts[0] == "images" and parts[2:] == ["check"]:
+            self.answer(core.report)
         elif parts[0] == "images" and len(parts) == 3:
             self.stream(wire.encode(line) + "\n" for line in core.work)
         elif parts[0] == "gpus" and len(parts) == 3:
@@ -256,7 +260,8 @@ class CoreHandler(BaseHTTPRequestHandler):
     def notebook(self, parts: list[str], query: Mapping[str, str], body: Any) -> None:
         core = self.core
         if not parts:
-            self.start(body) if self.command == "POST" else self.answer(tuple(core.notebooks.values()))
+            mine = tuple(view for view in core.notebooks.values() if view.owner == core.person or query.get("all") == "1")
+            self.start(body) if self.command == "POST" else self.answer(mine)
             return
         view = core.find(parts[0])
         act = parts[1] if len(parts) > 1 else ""
@@ -271,7 +276,8 @@ class CoreHandler(BaseHTTPRequestHandler):
         elif act == "stop":
             self.answer(core.put(view, state="STOPPING", sentence="it is given time to save"))
         elif self.command == "DELETE":
-            self.answer(core.put(view, state="DELETING", sentence="it is being removed"))
+            self.answer(view)
+            core.put(view, state="DELETING", sentence="it is being removed")
         else:
             self.answer(view)
 
@@ -279,6 +285,9 @@ class CoreHandler(BaseHTTPRequestHandler):
         view = self.core.find(body["name"])
         if view and view.state == "RUNNING":
             self.answer(view)
+            return
+        if view and view.state == "STOPPING":  # wanted again; it starts when it has stopped
+            self.answer(view, 201)
             return
         made = view or notebook(body["name"], self.core.person)
         starting = Progress("image", "looking for the image")

@@ -5,7 +5,8 @@ but `nvml.py` starts it. All knowledge of NVML's ways is here:
 
 * An error is about one value (the card cannot tell it: unknown, never zero), about one card (lost, wants a reset: that card is out of
   service, the others are fine) or about the driver (no card can be asked). The tables below say which; an unheard-of code is about the card.
-* A card of which all calls fail keeps the identity it had when it was last seen well.
+* A card that is at fault keeps the name and memory it had when it was last seen well, and its uuid if it does not tell even that.
+* Functions are called by their versioned names: the others turn "an older driver lacks it" into an exception that is no NVMLError.
 * When every card fails at once it is the session that broke, as after a restart of the driver: it is opened anew, once a question.
 """
 
@@ -67,8 +68,10 @@ class Driver:
     def __init__(self) -> None:
         self._open = False
         self._version: str | None = None
-        self._known: dict[int, tuple[Card, ...]] = {}
-        """What each index was when it was last seen well: the card, and its MIG instances after it."""
+        self._known: dict[str, tuple[Card, ...]] = {}
+        """Uuid of a whole card -> how it was when last seen well, with its MIG instances after it."""
+        self._places: dict[int, str] = {}
+        """Index -> the uuid of the card that was last seen well there."""
 
     def answer(self, question: Question) -> Answer:
         try:
@@ -108,9 +111,12 @@ class Driver:
         peers = peers_of([seen for seen in found if isinstance(seen, Seen)])
         shown: list[Card] = []
         for index, seen in enumerate(found):
-            if isinstance(seen, Seen):
-                self._known[index] = tuple(replace(card, nvlink_peers=peers.get(card.uuid, ())) for card in seen.cards)
-            shown += self._lost(index, seen) if isinstance(seen, CardTrouble) else self._known[index]
+            if isinstance(seen, CardTrouble):
+                shown += self._lost(index, seen)
+                continue
+            uuid = self._places[index] = seen.cards[0].uuid
+            self._known[uuid] = tuple(replace(card, nvlink_peers=peers.get(card.uuid, ())) for card in seen.cards)
+            shown += self._known[uuid]
         return tuple(shown)
 
     def _look(self) -> list[Seen | CardTrouble]:
@@ -123,8 +129,9 @@ class Driver:
         return found
 
     def _lost(self, index: int, trouble: CardTrouble) -> tuple[Card, ...]:
-        nameless = Card(f"GPU-at-index-{index}", "unknown NVIDIA GPU", 0, numa_node=-1, memory_known=False)
-        return tuple(replace(card, quarantine=str(trouble)) for card in self._known.get(index, (nameless,)))
+        uuid = uuid_at(index) or self._places.get(index, f"GPU-at-index-{index}")
+        nameless = Card(uuid, "unknown NVIDIA GPU", 0, numa_node=-1, memory_known=False)
+        return tuple(replace(card, quarantine=str(trouble)) for card in self._known.get(uuid, (nameless,)))
 
     def _processes(self) -> tuple[CardProcess, ...]:
         found: list[CardProcess] = []
@@ -171,6 +178,13 @@ def raise_for(call: Callable[..., object], error: Any) -> NoReturn:
     raise CardTrouble(f"the driver says: {error} ({call.__name__}, NVML error {error.value})") from None
 
 
+def uuid_at(index: int) -> str | None:
+    try:
+        return told(pynvml.nvmlDeviceGetUUID, must(pynvml.nvmlDeviceGetHandleByIndex, index))
+    except CardTrouble:
+        return None
+
+
 def trouble_of(error: Any) -> Trouble:
     if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
         return Trouble(Kind.ABSENT, "no NVIDIA driver: libnvidia-ml.so.1 is not installed")
@@ -185,8 +199,8 @@ def look_at(handle: Any) -> Seen:
     """The card and its MIG instances. Raises CardTrouble when any of it shows that the card is unfit."""
     memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
     # A card that is at fault when asked for its processes could never be released again.
-    told(pynvml.nvmlDeviceGetComputeRunningProcesses, handle)
-    address = pci_address(told(pynvml.nvmlDeviceGetPciInfo, handle))
+    told(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, handle)
+    address = pci_address(told(pynvml.nvmlDeviceGetPciInfo_v3, handle))
     card = Card(
         uuid=must(pynvml.nvmlDeviceGetUUID, handle),
         name=told(pynvml.nvmlDeviceGetName, handle) or "unknown NVIDIA GPU",
@@ -270,7 +284,7 @@ def instance_card(device: Any, parent: Card) -> Card:
 def mig_profile(device: Any, parent: Card) -> str:
     """ "1g.10gb", or "1c.2g.20gb" for a part of the compute slices. NVML tells the slices and the memory and leaves the name to its users:
     memory counts in eighths of the card's, rounded up, as nvidia-smi does it."""
-    attributes = told(pynvml.nvmlDeviceGetAttributes, device)
+    attributes = told(pynvml.nvmlDeviceGetAttributes_v2, device)
     if attributes is None:
         return "unknown"
     slices, compute = attributes.gpuInstanceSliceCount, attributes.computeInstanceSliceCount
@@ -282,10 +296,10 @@ def mig_profile(device: Any, parent: Card) -> str:
 
 def processes_on(device: Any) -> list[CardProcess]:
     uuid = must(pynvml.nvmlDeviceGetUUID, device)
-    compute = told(pynvml.nvmlDeviceGetComputeRunningProcesses, device)
+    compute = told(pynvml.nvmlDeviceGetComputeRunningProcesses_v3, device)
     if compute is None:
         return [CardProcess(uuid, pid=None)]
-    graphics = told(pynvml.nvmlDeviceGetGraphicsRunningProcesses, device) or []
+    graphics = told(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3, device) or []
     # A process with both kinds of context is listed twice, each time with all its memory.
     found = {process.pid: CardProcess(uuid, process.pid, process.usedGpuMemory) for process in [*graphics, *compute]}
     return list(found.values())

@@ -18,13 +18,14 @@ from ..editors import EDITOR_FOLDER, SOCKET_NAME, Editor
 from ..errors import NbdError
 from ..notebooks.image import EDITOR_LABEL, CheckReport, ImageFacts
 from ..notebooks.image_trouble import end_of_trial, tool_problems, version_problems
-from . import command
+from . import commands, followed
 
 SOMEBODY = 64999
 """A uid that no image knows: it must work for every person."""
 HOME = "/home/somebody"
 READY_SECONDS = 30.0
 ASK_SECONDS = 20.0
+ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.02
 TOOLS = ("bash", "git", "gcc", "make", "python3")
 VERSIONS = """
@@ -60,7 +61,7 @@ class Trial:
             editor.cancel()
             with suppress(asyncio.CancelledError, NbdError):
                 await editor
-            await command.output(("podman", "rm", "--force", "--ignore", "--time", "0", self._name), within=ASK_SECONDS)
+            await commands.run(("podman", "rm", "--force", "--ignore", "--time", "0", self._name), ASK_SECONDS)
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _observed(self, editor: Editor, running: asyncio.Task[None], socket: Path) -> CheckReport:
@@ -90,10 +91,10 @@ class Trial:
             if os.geteuid() == 0:
                 os.chown(place, SOMEBODY, SOMEBODY)
         argv = (*confined(self._name), *mounts(run, home), *env(editor), "--pull=never", self._image.id, *editor.command(HOME))
-        async with aclosing(command.lines(argv, within=READY_SECONDS + 2 * ASK_SECONDS)) as lines:
+        async with aclosing(followed.lines(argv, within=READY_SECONDS + 2 * ASK_SECONDS)) as lines:
             async for line in lines:
                 if isinstance(line, str):
-                    self._log = [*self._log[-command.TAIL :], line]
+                    self._log = [*self._log[-followed.TAIL :], line]
                 else:
                     self._exit_code = line.exit_code
 
@@ -107,8 +108,8 @@ class Trial:
 
     async def _exec(self, *argv: str) -> str:
         """What it prints in the container; empty when it is not there or fails."""
-        answer = await command.output(("podman", "exec", self._name, *argv), within=ASK_SECONDS)
-        return answer.out.strip() if answer.exit_code == 0 else ""
+        answer = await commands.run(("podman", "exec", self._name, *argv), ASK_SECONDS)
+        return answer.out.strip() if answer.code == 0 else ""
 
 
 def confined(name: str) -> tuple[str, ...]:
@@ -135,7 +136,7 @@ def env(editor: Editor) -> list[str]:
 async def answers(socket: Path, path: str) -> bool:
     """Whether `path` answers 200 on the socket now."""
     try:
-        async with asyncio.timeout(ASK_SECONDS):
+        async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_unix_connection(str(socket))
             try:
                 writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())

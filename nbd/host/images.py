@@ -19,7 +19,7 @@ from ..editors import Editor
 from ..errors import NbdError, NotFound, Unreachable
 from ..notebooks.image import Base, CheckReport, ImageFacts, Said, Stage, Step, StepFailed
 from ..notebooks.image_plan import BASE, Box, Order, mirrors_in, packages_in, plan
-from . import command
+from . import commands, followed
 from .image_trial import Trial
 
 CLIENT_SETTINGS = ("/etc/ssl/certs", "/etc/pip.conf", "/etc/pip/pip.conf")
@@ -77,14 +77,14 @@ class PodmanImages:
         now = {fact.reference: fact.id for fact in await self.list()}
         replaced = {image for name, image in before.items() if name.startswith(self._prefix) and now.get(name) != image} - set(now.values())
         if replaced:
-            await command.output(("podman", "rmi", "--ignore", *replaced), within=ASK_SECONDS)
+            await commands.run(("podman", "rmi", "--ignore", *replaced), ASK_SECONDS)
 
 
 async def said(step: Step, scratch: Path | None = None) -> AsyncGenerator[Said, None]:
     known = await working_containers() if step.stage is Stage.BUILD else frozenset()
     finished = False
     try:
-        async with aclosing(command.lines(step.argv, within=STEP_SECONDS, scratch=scratch)) as told:
+        async with aclosing(followed.lines(step.argv, within=STEP_SECONDS, scratch=scratch)) as told:
             async for line in told:
                 if isinstance(line, str):
                     yield Said(step, line)
@@ -108,7 +108,7 @@ async def remove_working_containers(known: frozenset[str]) -> None:
         return
     with suppress(NbdError):
         for container in await working_containers() - known:
-            await command.output(("podman", "rm", "--force", container), within=ASK_SECONDS)
+            await commands.run(("podman", "rm", "--force", container), ASK_SECONDS)
 
 
 def somebody_builds() -> bool:
@@ -122,9 +122,9 @@ def somebody_builds() -> bool:
 
 async def asked(*words: str) -> str:
     """Podman's answer. Raises Unreachable when it has none."""
-    answer = await command.output(("podman", *words), within=ASK_SECONDS)
-    if answer.exit_code != 0:
-        raise Unreachable(f"podman {words[0]} failed: {answer.errors.strip().splitlines()[-1:] or 'without a word'}", hint="try: podman info")
+    answer = await commands.run(("podman", *words), ASK_SECONDS)
+    if answer.code != 0:
+        raise Unreachable(f"podman {words[0]} failed: {answer.err.strip()[-200:]}", hint="try: podman info")
     return answer.out
 
 

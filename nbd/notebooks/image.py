@@ -93,16 +93,16 @@ class ImageStore(Protocol):
     """Podman's images. Closing an iterator early ends what it runs and removes what that left half-made."""
 
     async def list(self) -> Sequence[ImageFacts]:
-        """Every named image. Raises HostUnfit(no_podman), Deadline."""
+        """Every named image. Raises HostUnfit where there is no Podman, Deadline."""
 
     def pull(self, reference: str) -> AsyncGenerator[Said, None]:
-        """Each line as it comes. Raises StepFailed, HostUnfit(no_podman)."""
+        """Each line as it comes. Raises StepFailed, and as `list`."""
 
     def build(self, name: str, base: Base) -> AsyncGenerator[Said, None]:
         """Build `images/<name>`, and its base when that is missing.
 
-        Raises InvalidInput(unknown_image), HostUnfit(no_base, no_podman), StepFailed.
+        Raises InvalidInput(unknown_image), HostUnfit(no_base), StepFailed, and as `list`.
         """
 
     async def check(self, reference: str) -> CheckReport:
-        """Try it as a notebook without network, and remove what was tried. Raises NotFound(image_missing), HostUnfit, Deadline."""
+        """Try it as a notebook without network, and remove what was tried. Raises NotFound(image_missing), and as `list`."""

@@ -1,4 +1,4 @@
-"""image.py FOLDER NAME: build an image from its recipe in FOLDER, with its progress on the terminal. What `nbctl image build` does, without a daemon."""
+"""image.py FOLDER NAME: build an image from its recipe in FOLDER and show its progress. What `nbctl image build` does, without a daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a program of the box to its end: line by line, with a deadline, and never leaving anything of it behind."""
+"""Outside programs that take minutes: followed line by line, and ended with all their children when nobody follows any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Deadline, HostUnfit
+from ..errors import HostUnfit
 
 LIMIT = 1 << 20
 """Longest line that is read whole."""
@@ -28,19 +28,12 @@ class Ended:
     tail: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
-    exit_code: int
-    out: str
-    errors: str
-
-
 async def lines(argv: Sequence[str], *, within: float, scratch: Path | None = None) -> AsyncGenerator[str | Ended, None]:
     """Each line of its output and errors as it comes, then `Ended`. Closing or cancelling ends the whole process group.
 
     `scratch`: where it keeps temporary files. Raises HostUnfit(no_<program>) when it is not installed.
     """
-    process = await spawn(argv, errors=asyncio.subprocess.STDOUT, env={"TMPDIR": str(scratch)} if scratch else {})
+    process = await spawn(argv, {"TMPDIR": str(scratch)} if scratch else {})
     assert process.stdout is not None
     until = asyncio.get_running_loop().time() + within
     tail: deque[str] = deque(maxlen=TAIL)
@@ -57,19 +50,6 @@ async def lines(argv: Sequence[str], *, within: float, scratch: Path | None = No
     yield Ended(code, tuple(tail))
 
 
-async def output(argv: Sequence[str], *, within: float) -> Output:
-    """Run it and take all it says. Raises Deadline after `within` seconds, and as `lines` does."""
-    process = await spawn(argv, errors=asyncio.subprocess.PIPE, env={})
-    try:
-        async with asyncio.timeout(within):
-            out, errors = await process.communicate()
-    except TimeoutError as error:
-        raise Deadline(f"{' '.join(argv[:2])} did not end within {within:g} s") from error
-    finally:
-        await end(process)
-    return Output(process.returncode or 0, out.decode(errors="replace"), errors.decode(errors="replace"))
-
-
 async def one_line(stream: asyncio.StreamReader, until: float) -> str:
     """The next line with its end; empty at the end of the stream. Of a progress bar's redrawings, the last one."""
     try:
@@ -80,12 +60,12 @@ async def one_line(stream: asyncio.StreamReader, until: float) -> str:
     return raw.decode(errors="replace").replace("\r\n", "\n").rsplit("\r", 1)[-1] or ("\n" if raw else "")
 
 
-async def spawn(argv: Sequence[str], *, errors: int, env: Mapping[str, str]) -> asyncio.subprocess.Process:
+async def spawn(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subprocess.Process:
     whole = {**os.environ, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **env}
-    none, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    none, pipe, same = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
     try:
         # Its own session: whoever presses Ctrl-C in our terminal ends it through us, with its children.
-        return await asyncio.create_subprocess_exec(*argv, stdin=none, stdout=pipe, stderr=errors, env=whole, limit=LIMIT, start_new_session=True)
+        return await asyncio.create_subprocess_exec(*argv, stdin=none, stdout=pipe, stderr=same, env=whole, limit=LIMIT, start_new_session=True)
     except FileNotFoundError as error:
         raise HostUnfit(f"{argv[0]} is not installed here", hint=f"apt-get install {argv[0]}", code=f"no_{argv[0]}") from error
 

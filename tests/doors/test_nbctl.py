@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from nbd.messages import FailureView, GpusView, ImageView, LeaseView, NotebookView, Problem, ProfileView, Progress, RunView
 from tests.fakes.nbctl_core import GIB, FakeCore, card, notebook
-from tests.fakes.nbctl_runner import Nbctl, me
+from tests.fakes.nbctl_runner import ROOT, Nbctl, me
 
 PROFILES = (
     ProfileView("cpu-small", "Small", "2 CPUs for reading", "jupyter", "jupyter", 2, 4 * GIB, 0, "", available=True, reason=""),
@@ -308,3 +310,13 @@ def test_help_is_there_for_every_verb(nbctl: Nbctl) -> None:
     assert "start a notebook and wait until it runs" in nbctl("--help").out
     assert "-p, --profile PROFILE" in nbctl("start", "--help").out
     assert nbctl("profile", "check", "--help").code == 0
+
+
+def test_it_starts_without_what_makes_a_start_slow() -> None:
+    """Each of these costs 5 to 100 ms of every call."""
+    slow = {"aiohttp", "asyncio", "email", "http.client", "logging", "pathlib", "ssl", "subprocess", "tempfile", "urllib.parse", "nbd.config"}
+    ask = f"import sys, nbd.cli.nbctl; print(sorted(set(sys.modules) & {slow!r}))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {ask}"], capture_output=True, timeout=20, check=True
+    )
+    assert done.stdout == b"[]\n"

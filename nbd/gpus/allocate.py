@@ -129,7 +129,7 @@ def prefer(fitting: Sequence[Card], leases: Leases, count: int) -> Sequence[Card
 def summarise(obstacles: Sequence[Obstacle], fitting: int, request: Request) -> str:
     total = fitting + len(obstacles)
     if total == 0:
-        return "this box has no GPU that nbd can see"
+        return "this box has no GPU to use"
     cards = "1 card fits" if total == 1 else f"{total} cards fit"
     asked = f", {request.count} asked for" if request.count > 1 else ""
     reasons = "; ".join(f"{short(obstacle.card)} {obstacle.reason}" for obstacle in obstacles)

@@ -78,7 +78,7 @@ class Pool:
             if held:
                 return held
             newcomer = Waiter(notebook, holder, request, self._wall_clock())
-            answer = answer_to(newcomer, await self._turn(newcomer))
+            answer = await self._explained(answer_to(newcomer, await self._turn(newcomer)))
             if isinstance(answer, Grant):
                 await self._record(newcomer, answer)
             return answer
@@ -86,7 +86,7 @@ class Pool:
     async def preview(self, request: Request) -> Grant | Refusal:
         """What `lease` would say to a newcomer now, with nothing recorded. Raises as `lease` does."""
         newcomer = Waiter("", "", request, self._wall_clock())
-        answer = answer_to(newcomer, await self._turn(newcomer))
+        answer = await self._explained(answer_to(newcomer, await self._turn(newcomer)))
         if isinstance(answer, Grant):
             await self._check_specs(answer)
         return answer
@@ -178,6 +178,13 @@ class Pool:
         cards, leases = await self._present(), await self._store.leases()
         return take_turns(cards, leases, [*(ticket.waiter for ticket in self._line), *newcomers], clock_text(self._wall_clock()))
 
+    async def _explained(self, answer: Grant | Refusal) -> Grant | Refusal:
+        """Where there is no card at all, the driver knows why."""
+        if isinstance(answer, Grant) or answer.obstacles or answer.fitting:
+            return answer
+        reason = (await self._cards.driver()).reason
+        return replace(answer, summary=f"{answer.summary}: {reason}" if reason else answer.summary)
+
     async def _record(self, waiter: Waiter, grant: Grant) -> None:
         await self._check_specs(grant)
         await self._store.replace(waiter.notebook, leases_of(waiter, grant, self._wall_clock()))
@@ -197,7 +204,7 @@ class Pool:
             if held:
                 return held
             turn = await self._turn(waiter)
-            answer = answer_to(waiter, turn)
+            answer = await self._explained(answer_to(waiter, turn))
             if isinstance(answer, Refusal) and not answer.worth_waiting:
                 raise NoCapacity(answer.summary, hint="see: nbctl gpus")
             ticket.joined = True

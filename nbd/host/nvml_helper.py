@@ -138,7 +138,8 @@ class Driver:
         for index in range(pynvml.nvmlDeviceGetCount()):
             try:
                 handle = must(pynvml.nvmlDeviceGetHandleByIndex, index)
-                found += [process for device in (handle, *instances(handle)) for process in processes_on(device)]
+                # A card that is cut sums its instances up, or refuses to answer.
+                found += [process for device in list(instances(handle)) or [handle] for process in processes_on(device)]
             except CardTrouble as trouble:
                 found += [CardProcess(card.uuid, pid=None) for card in self._lost(index, trouble)]
         return tuple(found)
@@ -300,8 +301,9 @@ def processes_on(device: Any) -> list[CardProcess]:
     if compute is None:
         return [CardProcess(uuid, pid=None)]
     graphics = told(pynvml.nvmlDeviceGetGraphicsRunningProcesses_v3, device) or []
-    # A process with both kinds of context is listed twice, each time with all its memory.
-    found = {process.pid: CardProcess(uuid, process.pid, process.usedGpuMemory) for process in [*graphics, *compute]}
+    clients = told(pynvml.nvmlDeviceGetMPSComputeRunningProcesses_v3, device) or []
+    # A process with several kinds of context is listed several times, each time with all its memory.
+    found = {process.pid: CardProcess(uuid, process.pid, process.usedGpuMemory) for process in [*graphics, *clients, *compute]}
     return list(found.values())
 
 

@@ -12,7 +12,7 @@ from nbd.gpus.ports import CardProcess, Reading
 from nbd.host.nvml import Deadlines, NvmlCards
 from nbd.host.simulated.simulate import SimulatedCard, SimulatedInstance, compile_library, write_cards
 
-QUICK = Deadlines(open=10.0, call=0.5, backoff=0.01, longest_backoff=0.05)
+QUICK = Deadlines(open=10.0, call=0.3, backoff=0.01, longest_backoff=0.05)
 GPU_IS_LOST, UNKNOWN_ERROR, DRIVER_NOT_LOADED = 15, 999, 9
 
 

@@ -31,6 +31,7 @@ TOPOLOGY = (
     "nvmlDeviceGetMigMode",
     "nvmlDeviceGetNvLinkState",
     "nvmlDeviceGetGraphicsRunningProcesses_v3",
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
 )
 OF_A_CUT_CARD = (
     "nvmlDeviceGetMaxMigDeviceCount",
@@ -94,11 +95,13 @@ async def test_an_error_of_one_card_concerns_no_other(box: SimulatedBox, functio
     await recovered(box)
 
 
-@pytest.mark.parametrize("function", ["nvmlInitWithFlags", "nvmlDeviceGetCount_v2", "nvmlDeviceGetUUID"])
-async def test_every_error_of_the_driver_is_absence_or_unreachable_and_passes(folder: Path, function: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "codes"), [("nvmlInitWithFlags", CODES), ("nvmlDeviceGetCount_v2", {*DRIVER_WIDE, 15, 999}), ("nvmlDeviceGetUUID", CODES)]
+)
+async def test_an_error_of_the_driver_is_absence_or_unreachable_and_passes(folder: Path, function: str, codes: set[int]) -> None:
     async with simulated_box(folder, replace(QUICK, backoff=0)) as box:
         box.put(ONE, OTHER)
-        for code in CODES:
+        for code in codes:
             box.trouble(f"error {function} {code}")
             (answer,) = await asyncio.gather(box.door.cards(), return_exceptions=True)
             if isinstance(answer, BaseException):
@@ -192,9 +195,10 @@ async def test_what_an_instance_cannot_tell_is_unknown(box: SimulatedBox) -> Non
     assert (reading.utilisation, reading.temperature_celsius, reading.power_watts) == (None, None, None)
 
 
-async def test_graphics_contexts_are_processes_too_and_none_counts_twice(box: SimulatedBox) -> None:
-    box.put(replace(ONE, processes={10: GIB, 11: None}, graphics={10: GIB, 12: MIB}))
-    assert set(await box.door.processes()) == {CardProcess(ONE.uuid, 10, GIB), CardProcess(ONE.uuid, 11), CardProcess(ONE.uuid, 12, MIB)}
+async def test_graphics_and_mps_clients_are_processes_too_and_none_counts_twice(box: SimulatedBox) -> None:
+    box.put(replace(ONE, processes={10: GIB, 11: None}, graphics={10: GIB, 12: MIB}, mps={13: MIB, 11: None}))
+    expected = [(10, GIB), (11, None), (12, MIB), (13, MIB)]
+    assert sorted((process.pid or 0, process.memory_bytes) for process in await box.door.processes()) == expected
 
 
 async def test_a_demo_can_put_processes_on_a_card_and_on_an_instance(box: SimulatedBox) -> None:

@@ -10,7 +10,7 @@ import pytest
 from nbd.errors import Deadline, HostUnfit, NoCapacity
 from nbd.gpus.model import GIB, Card, Grant, Lease, Refusal, Request, Sharing
 from nbd.gpus.pool import Pool, clock_text
-from nbd.gpus.ports import CardProcess, SpecProblem
+from nbd.gpus.ports import CardProcess, DriverFacts, SpecProblem
 from tests.fakes.driver import FakeDriver, FakeSpecs
 from tests.fakes.leases import MemoryLeases
 
@@ -162,6 +162,17 @@ async def test_who_can_never_be_served_is_told_at_once(pool: Pool) -> None:
     with pytest.raises(NoCapacity, match="0 of 2 cards fit"):
         await pool.wait("n", "bob/n", Request(models=("h200",)), lambda *_: None)
     assert (await pool.survey()).waiters == ()
+
+
+async def test_a_box_without_gpus_says_why(pool: Pool, driver: FakeDriver) -> None:
+    driver.present, driver.facts = [], DriverFacts(None, simulated=False, reason="no NVIDIA driver: libnvidia-ml.so.1 is not installed")
+    expected = "this box has no GPU to use: no NVIDIA driver: libnvidia-ml.so.1 is not installed"
+    for answer in (await lease(pool, "n"), await pool.preview(Request())):
+        assert isinstance(answer, Refusal)
+        assert answer.summary == expected
+    with pytest.raises(NoCapacity) as caught:
+        await pool.wait("n", "bob/n", Request(), lambda *_: None)
+    assert caught.value.message == expected
 
 
 async def test_waiting_with_a_lease_already_held_is_over_at_once(pool: Pool) -> None:

@@ -20,6 +20,7 @@
  *     mig on                             MIG mode is enabled; "off": the card could, and does not
  *     process 4711 1073741824            a host pid and its bytes on the card, or "unknown"; may be repeated
  *     graphics 812 41943040              the same for a graphics context, an X server's for example
+ *     mps 813 41943040                   the same for a client of the Multi-Process Service
  *     instance MIG-... 1 9728            begins a MIG instance of the card: its uuid, compute slices, MiB. "process" lines after it are its own
  *
  * A value that is not given is one that the card cannot tell: NVML_ERROR_NOT_SUPPORTED.
@@ -36,7 +37,8 @@ enum { MAX_CARDS = 16, MAX_INSTANCES = 8, MAX_LINES = 32, TEXT = 96, NAP_NANOSEC
 #define API __attribute__((visibility("default")))
 
 typedef struct { char function[TEXT]; int code; int hangs; } Fault;
-typedef struct { unsigned pid; unsigned long long bytes; int graphics; } Process;
+typedef enum { COMPUTE, GRAPHICS, MPS } Context;
+typedef struct { unsigned pid; unsigned long long bytes; Context context; } Process;
 typedef struct { char uuid[TEXT]; unsigned slices; unsigned long long mib; int process_count; Process processes[MAX_LINES]; } Instance;
 
 typedef struct {
@@ -76,13 +78,13 @@ static void begin_instance(Card *card, const char *value) {
     sscanf(value, "%95s %u %llu", instance->uuid, &instance->slices, &instance->mib);
 }
 
-static void add_process(Card *card, const char *value, int graphics) {
+static void add_process(Card *card, const char *value, Context context) {
     Instance *instance = card->instance_count ? &card->instances[card->instance_count - 1] : NULL;
     int *count = instance ? &instance->process_count : &card->process_count;
     Process *list = instance ? instance->processes : card->processes;
     if (*count == MAX_LINES) return;
     Process *process = &list[(*count)++];
-    process->graphics = graphics;
+    process->context = context;
     process->bytes = ~0ULL; /* NVML's own way to say "not available" */
     sscanf(value, "%u %llu", &process->pid, &process->bytes);
 }
@@ -108,8 +110,9 @@ static void card_line(Card *card, const char *word, const char *value) {
     if (!strcmp(word, "mig")) card->mig = !strcmp(value, "on");
     if (!strcmp(word, "link") && card->link_count < MAX_LINES) copy(card->links[card->link_count++], sizeof card->links[0], value);
     if (!strcmp(word, "instance")) begin_instance(card, value);
-    if (!strcmp(word, "process")) add_process(card, value, 0);
-    if (!strcmp(word, "graphics")) add_process(card, value, 1);
+    if (!strcmp(word, "process")) add_process(card, value, COMPUTE);
+    if (!strcmp(word, "graphics")) add_process(card, value, GRAPHICS);
+    if (!strcmp(word, "mps")) add_process(card, value, MPS);
 }
 
 static void take_line(char *line) {
@@ -273,13 +276,13 @@ API int nvmlDeviceGetAttributes_v2(Device device, Attributes *attributes) {
     return SUCCESS;
 }
 
-static int list_processes(Device device, int graphics, unsigned *count, ProcessInfo *out) {
+static int list_processes(Device device, Context context, unsigned *count, ProcessInfo *out) {
     Instance *instance = instance_of(device);
     const Process *list = instance ? instance->processes : card_of(device)->processes;
     int total = instance ? instance->process_count : card_of(device)->process_count;
     unsigned room = *count, found = 0;
     for (int i = 0; i < total; i++) {
-        if (list[i].graphics != graphics) continue;
+        if (list[i].context != context) continue;
         if (found < room) out[found] = (ProcessInfo){list[i].pid, list[i].bytes, 0, 0};
         found++;
     }
@@ -289,12 +292,17 @@ static int list_processes(Device device, int graphics, unsigned *count, ProcessI
 
 API int nvmlDeviceGetComputeRunningProcesses_v3(Device device, unsigned *count, ProcessInfo *out) {
     ENTER(device);
-    return list_processes(device, 0, count, out);
+    return list_processes(device, COMPUTE, count, out);
 }
 
 API int nvmlDeviceGetGraphicsRunningProcesses_v3(Device device, unsigned *count, ProcessInfo *out) {
     ENTER(device);
-    return list_processes(device, 1, count, out);
+    return list_processes(device, GRAPHICS, count, out);
+}
+
+API int nvmlDeviceGetMPSComputeRunningProcesses_v3(Device device, unsigned *count, ProcessInfo *out) {
+    ENTER(device);
+    return list_processes(device, MPS, count, out);
 }
 
 API int nvmlDeviceGetUtilizationRates(Device device, Utilisation *rates) { ENTER(device); TELL(device, utilisation, &rates->gpu); }

@@ -17,6 +17,7 @@ from ...errors import Deadline, HostUnfit
 from ...gpus.model import GIB, MIB
 
 SOURCE = Path(__file__).with_name("nvml.c")
+CDI_FILE = "nbd-simulated.json"
 LIBRARY = "libnvidia-ml.so.1"
 DRIVER = "550.90.07"
 COMPILE_SECONDS = 60.0
@@ -51,6 +52,7 @@ class SimulatedCard:
     processes: Mapping[int, int | None] = field(default_factory=dict)
     """Host pid -> bytes on the card; None where the driver cannot say."""
     graphics: Mapping[int, int | None] = field(default_factory=dict)
+    mps: Mapping[int, int | None] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     """Lines of the file: "error nvmlDeviceGetUUID 15", "hang *"."""
 
@@ -136,7 +138,8 @@ def lines_of(card: SimulatedCard) -> list[str]:
     }
     lines = [f"card {card.uuid}", *(f"{word} {value}" for word, value in known.items() if value is not None), *card.faults]
     lines += [f"link {address}" for address in card.links]
-    lines += process_lines("process", card.processes) + process_lines("graphics", card.graphics)
+    for word, processes in (("process", card.processes), ("graphics", card.graphics), ("mps", card.mps)):
+        lines += process_lines(word, processes)
     for instance in card.instances:
         lines.append(f"instance {instance.uuid} {instance.slices} {instance.memory_bytes // MIB}")
         lines += process_lines("process", instance.processes)
@@ -155,7 +158,7 @@ def write_cdi(folder: Path, cards: Sequence[SimulatedCard]) -> Path:
         for index, card in enumerate(cards)
         for uuid in (card.uuid, *(instance.uuid for instance in card.instances))
     ]
-    path = folder / "nbd-simulated.json"
+    path = folder / CDI_FILE
     write(path, json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": devices}, indent=2).splitlines())
     return path
 

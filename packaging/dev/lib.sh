@@ -18,8 +18,7 @@ be_root() {
     exec sudo --preserve-env=http_proxy,https_proxy,no_proxy,PIP_INDEX_URL,PIP_EXTRA_INDEX_URL,PIP_CERT "$0" "$@"
 }
 
-# Under sudo, what is made in the checkout belongs to who owns the checkout's files by intent: the invoking person.
-give_back() {
-    [ -n "${SUDO_UID:-}" ] && [ "$SUDO_UID" != 0 ] || return 0
-    chown -Rh "$SUDO_UID:$SUDO_GID" "$@"
-}
+# Under sudo, what is made in the checkout belongs to the person who called, so that they can change and delete it.
+by_sudo() { [ -n "${SUDO_UID:-}" ] && [ "$SUDO_UID" != 0 ]; }
+
+give_back() { ! by_sudo || chown -Rh "$SUDO_UID:$SUDO_GID" "$@"; }

@@ -18,12 +18,13 @@ from nbd.host.image_trial import HOME, SOMEBODY, confined, env, mounts
 
 pytestmark = pytest.mark.real
 IMAGE = "localhost/nbd/jupyter:latest"
+CODE = "import os; print(6*7, os.environ['IPYTHONDIR'][:5])"
 EXECUTE = {
     "header": {"msg_id": "1", "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3", "date": ""},
     "parent_header": {},
     "metadata": {},
     "channel": "shell",
-    "content": {"code": "import os; print(6*7, os.environ['IPYTHONDIR'][:5])", "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False},
+    "content": {"code": CODE, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False},
 }
 
 

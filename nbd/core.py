@@ -184,22 +184,22 @@ def build(config: Config, places: Places, database: Database) -> Core:
     shelf = ProfileFolder(places.profiles)
     containers = PodmanContainers(podman, processes, instance)
     networks, homes = PodmanNetworks(podman, instance), SyncHomes(str(places.sync_socket))
-    parts = Parts(containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database)
+    parts = Parts(containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database, clocks)
     rules = rules_of(config)
-    starter = Starter(parts, roster, House(instance, config.core.image_prefix, host_limits(), rules.ready_seconds), clocks)
-    hands = Hands(starter, Stopper(parts, roster, clocks, config.gpus.release_within), Tasks())
-    lives = Lives(parts, roster, hands, rules, profiles=shelf.profiles, clocks=clocks)
-    manager = Manager(parts, roster, hands, lives, rules=rules, clocks=clocks)
+    starter = Starter(parts, roster, House(instance, config.core.image_prefix, host_limits(), rules.ready_seconds))
+    hands = Hands(starter, Stopper(parts, roster, config.gpus.release_within), Tasks())
+    lives = Lives(parts, roster, hands, rules, shelf.profiles)
+    manager = Manager(parts, roster, hands, lives, rules)
     register = Register(accounts, database, Lifetimes(config.web.sign_in_lifetime, config.web.ticket_lifetime), time.time)
     origin = Origin(config)
     showcase = Showcase(roster, database, names, origin.of_notebook)
     images = Images(PodmanImages(places.images, config.core.image_prefix, EDITORS))
-    site = Site(instance, platform.node(), time.time(), origin.pages, config.core.image_prefix)
+    site = Site(instance, platform.node(), time.time(), origin.pages, config.core.image_prefix, shelf.profiles)
     health = Health({"podman": podman.health, "network": networks.health, "homes": homes.health, "profiles": shelf.health}, processes.container_of)
     routes = [
-        *NotebookRoutes(manager, roster, showcase, register=register, logs=logs, profile=lives.profile).routes(),
-        *MachineRoutes(pool, roster, images, site, profiles=shelf.profiles, health=health).routes(),
-        *DoorRoutes(register, roster, showcase, socket_of=folders.socket, pages=origin.pages).routes(),
+        *NotebookRoutes(manager, roster, showcase, register, logs).routes(),
+        *MachineRoutes(pool, roster, images, site, health).routes(),
+        *DoorRoutes(register, roster, showcase, folders.socket, origin.pages).routes(),
     ]
     server = Server([*routes, openapi_route(routes)], Gatekeeper(accounts, register, web_uid))
     return Core(database, podman, networks, cards, names, register, roster, manager, server)

@@ -113,20 +113,17 @@ async def podman(children: contextlib.AsyncExitStack, config: Config, places: Pl
     return [f'core.podman_socket="{path}"']
 
 
-async def answers(path: str) -> bool:
+async def answers(socket_path: str, question: str = "/_ping") -> bool:
     try:
         async with asyncio.timeout(2):
-            return (await unixhttp.ask(path, "GET", "/_ping")).status == 200
+            return (await unixhttp.ask(socket_path, "GET", question)).status == 200
     except (OSError, TimeoutError, Unreachable):
         return False
 
 
 async def core_answers(places: Places) -> None:
     async with deadline("core"):
-        while True:
-            with contextlib.suppress(OSError, Unreachable):
-                if (await unixhttp.ask(str(places.socket), "GET", "/v1/status")).status == 200:
-                    return
+        while not await answers(str(places.socket), "/v1/status"):
             await asyncio.sleep(0.02)
 
 

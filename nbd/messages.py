@@ -157,8 +157,25 @@ class ImageView:
     reference: str
     present: bool
     size_bytes: int | None = None
-    created: str | None = None
+    created: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What an image did when it was tried. It is fit for use when there is no problem."""
+
+    reference: str
+    problems: tuple[str, ...] = ()
+    """One sentence each."""
+    ready_seconds: float | None = None
+    """From the start of the container to the editor's first answer; None when it never answered."""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Tool to what it says of its version; empty text where it is missing."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """What is really in it, for each version that a label states."""
+    log: tuple[str, ...] = ()
+    """The editor's last lines, when there are problems."""
 
 
 @dataclass(frozen=True, slots=True)

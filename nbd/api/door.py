@@ -59,7 +59,7 @@ FIRST_PERSON_UID = 1000
 
 
 class DoorRoutes:
-    def __init__(self, register: Register, roster: Roster, showcase: Showcase, *, socket_of: Callable[[str], str], pages: str) -> None:
+    def __init__(self, register: Register, roster: Roster, showcase: Showcase, socket_of: Callable[[str], str], pages: str) -> None:
         self._register = register
         self._roster = roster
         self._showcase = showcase

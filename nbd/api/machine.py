@@ -11,8 +11,8 @@ from .. import __version__, wire
 from ..errors import InvalidInput, NbdError, NotFound
 from ..gpus.model import Lease, Refusal
 from ..gpus.pool import Pool, Survey
-from ..messages import CardProcessView, CardView, GpusView, ImageView, PersonView, ProfileView, Progress, StatusView
-from ..notebooks.image import Base, CheckReport
+from ..messages import CardProcessView, CardView, CheckReport, GpusView, ImageView, PersonView, ProfileView, Progress, StatusView
+from ..notebooks.image import Base
 from ..notebooks.images import Images
 from ..notebooks.model import Notebook
 from ..notebooks.roster import Roster
@@ -36,15 +36,16 @@ class Site:
     started: float
     web: str
     image_prefix: str
+    profiles: Profiles
 
 
 class MachineRoutes:
-    def __init__(self, pool: Pool, roster: Roster, images: Images, site: Site, *, profiles: Profiles, health: Health) -> None:
+    def __init__(self, pool: Pool, roster: Roster, images: Images, site: Site, health: Health) -> None:
         self._pool = pool
         self._roster = roster
         self._images = images
         self._site = site
-        self._profiles = profiles
+        self._profiles = site.profiles
         self._health = health
 
     def routes(self) -> list[Route]:
@@ -99,7 +100,7 @@ class MachineRoutes:
         views = []
         for name, reference in sorted(named.items()):
             facts = present.get(reference)
-            size, made = (facts.size_bytes, str(int(facts.created))) if facts else (None, None)
+            size, made = (facts.size_bytes, facts.created) if facts else (None, None)
             views.append(ImageView(name, reference, facts is not None, size, made, facts.versions if facts else {}))
         return views
 

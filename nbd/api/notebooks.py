@@ -16,7 +16,6 @@ from ..notebooks.roster import Change, Roster
 from ..notebooks.views import run_view, view
 from ..people.access import Act, may, may_use
 from ..people.register import Register
-from ..profiles import Profile
 from .routes import Ask, Created, Route, Stream
 
 MOST_LINES = 10_000
@@ -41,15 +40,12 @@ class Showcase:
 
 
 class NotebookRoutes:
-    def __init__(
-        self, manager: Manager, roster: Roster, showcase: Showcase, *, register: Register, logs: Logs, profile: Callable[[str], Profile]
-    ) -> None:
+    def __init__(self, manager: Manager, roster: Roster, showcase: Showcase, register: Register, logs: Logs) -> None:
         self._manager = manager
         self._roster = roster
         self._showcase = showcase
         self._register = register
         self._logs = logs
-        self._profile = profile
 
     def routes(self) -> list[Route]:
         every, one = "/v1/notebooks", "/v1/notebooks/{name}"
@@ -74,7 +70,7 @@ class NotebookRoutes:
     async def start(self, ask: Ask) -> object:
         request: StartRequest = ask.body
         if request.profile:
-            profile = self._profile(request.profile)
+            profile = self._manager.profile(request.profile)
             if not may_use(ask.person, profile.groups):
                 raise InvalidInput(f"there is no profile {request.profile[:60]!r}", hint="see: nbctl profile ls", code="unknown_profile")
         row, began = await self._manager.start(ask.person.name, request)

@@ -22,14 +22,13 @@ def watch(client: Client, identity: str, tick: Callable[[], None]) -> Iterator[A
 
     A lost stream is taken up again: core may be restarted while a notebook starts. Raises Unreachable when that fails for the client's deadline.
     """
+    message: Any = {}
     lost_at: float | None = None
-    while True:
+    while message is not None:
         try:
             for message in _told(client, identity, tick):
                 lost_at = None
                 yield message
-                if message is None:
-                    return
         except Deadline:
             raise
         except Unreachable:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import NbdError, NotFound, Unreachable
-from ..messages import ImageView, ProfileView, Progress
+from ..messages import CheckReport, ImageView, ProfileView, Progress
 from .client import parsed, problem_error, route, typed, typed_all
 from .follow import progress_cells
 from .grammar import Arg, Call, Verb, Words
@@ -101,7 +100,7 @@ def _tell_images(call: Call, views: Sequence[ImageView]) -> None:
             Cell(view.name, "bold"),
             Cell("present", "green") if view.present else Cell("missing", "red"),
             size(view.size_bytes),
-            made(view, call.now),
+            ago(view.created, call.now),
             view.reference,
             ", ".join(f"{tool} {version}" for tool, version in view.versions.items()),
         )
@@ -111,12 +110,6 @@ def _tell_images(call: Call, views: Sequence[ImageView]) -> None:
     missing = [view.name for view in views if not view.present]
     if missing:
         call.err.tell(f"hint: nbctl image build {missing[0]}", "yellow")
-
-
-def made(view: ImageView, now: float) -> str:
-    """An image's date is Podman's: seconds since the epoch, or a date and time in words."""
-    moment = view.created or ""
-    return ago(float(moment), now) if moment.isdigit() else moment[:10]
 
 
 def image_build(call: Call) -> int:
@@ -138,30 +131,18 @@ def image_build(call: Call) -> int:
     return 0
 
 
-@dataclass(frozen=True)
-class Checked:
-    """Core's report on one image."""
-
-    reference: str
-    problems: tuple[str, ...] = ()
-    ready_seconds: float | None = None
-    tools: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
-    log: tuple[str, ...] = ()
-
-
 def image_check(call: Call) -> int:
     """Exit code 1 where the image is not fit."""
     with Live(call.err, shown=not call.json) as live:
         # A try takes as long as the editor does; as a stream, it may, while core answers.
         text = "".join(call.client.lines("POST", route("images", call.args.name, "check"), Work(call, live, f"checking {call.args.name}").tick))
     message = parsed(text.encode())
-    report = typed(Checked, message)
+    report = typed(CheckReport, message)
     emit(call, message, lambda: _tell_check(call, report))
     return 1 if report.problems else 0
 
 
-def _tell_check(call: Call, report: Checked) -> None:
+def _tell_check(call: Call, report: CheckReport) -> None:
     out = call.out
     for problem in report.problems:
         out.tell(problem, "red")

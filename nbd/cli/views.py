@@ -9,7 +9,7 @@ import termios
 import time
 import tty
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import InvalidInput, NotFound
@@ -204,14 +204,11 @@ def top(call: Call) -> int:
         messages = _both(call)
         emit(call, messages, lambda: call.out.say_all(_frame(call.out, messages)))
         return 0
-    try:
-        with Live(call.out, shown=True, whole=True) as live, single_keys():
-            while True:
-                live.draw(list(_frame(call.out, _both(call))))
-                if _told_to_leave():
-                    return 0
-    except KeyboardInterrupt:
-        return 0
+    with suppress(KeyboardInterrupt), Live(call.out, shown=True, whole=True) as live, single_keys():
+        live.draw(list(_frame(call.out, _both(call))))
+        while not _told_to_leave():
+            live.draw(list(_frame(call.out, _both(call))))
+    return 0
 
 
 @contextmanager

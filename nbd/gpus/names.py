@@ -1,4 +1,7 @@
-"""What the cards are called, remembered: a page with 200 notebooks does not ask the driver, and a card that fell off the bus keeps its name."""
+"""What the cards are called, remembered: a page with 200 notebooks does not ask the driver, and a card that fell off the bus keeps its name.
+
+A simulated card says so in its name: wherever a notebook's cards are shown, nobody takes it for a real one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ class CardNames:
     async def refresh(self) -> None:
         """Ask the driver; one that does not answer changes nothing."""
         try:
-            self._names |= {card.uuid: card.name for card in await self._cards.cards()}
+            played = " (simulated)" if (await self._cards.driver()).simulated else ""
+            self._names |= {card.uuid: card.name + played for card in await self._cards.cards()}
         except Unreachable:
             return
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .. import wire
@@ -90,7 +91,8 @@ class PodmanContainers:
         alive = self._processes.of_pid(int(state.get("Pid") or 0), facts["Id"]) is not None
         status = str(state.get("Status"))
         code = state["ExitCode"] if status in ENDED else None
-        return _seen(facts["Id"], facts["Config"]["Labels"], alive=alive, status=status, exit_code=code, oom=bool(state.get("OOMKilled")))
+        seen = _seen(facts["Id"], facts["Config"]["Labels"], status, alive=alive)
+        return replace(seen, exit_code=code, oom=bool(state.get("OOMKilled")))
 
     async def _inspect(self, container: str) -> dict[str, Any] | None:
         """Podman's facts about a container of ours; None for none, and for one that is not ours."""
@@ -110,19 +112,19 @@ class PodmanContainers:
         status = str(item.get("State"))
         alive = self._processes.of_pid(int(item.get("Pid") or 0), item["Id"]) is not None
         code = item.get("ExitCode") if status in ENDED else None
-        return _seen(item["Id"], item.get("Labels") or {}, alive=alive, status=status, exit_code=code, oom=False, started=item.get("StartedAt"))
+        began = item.get("StartedAt")
+        started = float(began) if isinstance(began, (int, float)) and began > 0 else None
+        return replace(_seen(item["Id"], item.get("Labels") or {}, status, alive=alive), exit_code=code, started=started)
 
 
-def _seen(container: str, labels: Mapping[str, str], *, alive: bool, status: str, exit_code: int | None, oom: bool, started: Any = None) -> Seen:
+def _seen(container: str, labels: Mapping[str, str], status: str, *, alive: bool) -> Seen:
+    run = labels.get(f"{LABEL}run", "")
     return Seen(
         container=container,
         notebook=labels.get(f"{LABEL}id", ""),
-        run=int(labels.get(f"{LABEL}run", "0") or 0),
+        run=int(run) if run.isdigit() else 0,
         alive=alive,
         made=status not in ("created", "configured", "initialized"),
-        exit_code=exit_code,
-        oom=oom,
-        started=float(started) if isinstance(started, (int, float)) and started > 0 else None,
         label=_row(labels),
     )
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from ..editors import EDITOR_FOLDER, SOCKET_NAME, Editor
 from ..errors import NbdError
-from ..notebooks.image import EDITOR_LABEL, CheckReport, ImageFacts
+from ..messages import CheckReport
+from ..notebooks.image import EDITOR_LABEL, ImageFacts
 from ..notebooks.image_trouble import end_of_trial, tool_problems, version_problems
 from . import commands, followed
 

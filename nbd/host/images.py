@@ -17,7 +17,8 @@ from typing import Any
 
 from ..editors import Editor
 from ..errors import NbdError, NotFound, Unreachable
-from ..notebooks.image import Base, CheckReport, ImageFacts, Said, Stage, Step, StepFailed
+from ..messages import CheckReport
+from ..notebooks.image import Base, ImageFacts, Said, Stage, Step, StepFailed
 from ..notebooks.image_plan import BASE, Box, Order, mirrors_in, packages_in, plan
 from . import commands, followed
 from .image_trial import Trial

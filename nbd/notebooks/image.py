@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from ..messages import CheckReport
+
 VERSION_LABEL = "io.nbd.version."
 """Before the name of each thing whose version an image states: `io.nbd.version.jupyterlab=4.6.6`."""
 EDITOR_LABEL = "io.nbd.editor"
@@ -70,23 +72,6 @@ class StepFailed(Exception):
         self.step = step
         self.exit_code = exit_code
         self.tail = tuple(tail)
-
-
-@dataclass(frozen=True, slots=True)
-class CheckReport:
-    """What an image did when it was tried. It is fit for use when there is no problem."""
-
-    reference: str
-    problems: tuple[str, ...] = ()
-    """One sentence each."""
-    ready_seconds: float | None = None
-    """From the start of the container to the editor's first answer; None when it never answered."""
-    tools: Mapping[str, str] = field(default_factory=dict)
-    """Tool to what it says of its version; empty text where it is missing."""
-    versions: Mapping[str, str] = field(default_factory=dict)
-    """What is really in it, for each version that a label states."""
-    log: tuple[str, ...] = ()
-    """The editor's last lines, when there are problems."""
 
 
 class ImageStore(Protocol):

@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from ..errors import Conflict, HostUnfit
-from ..messages import Progress
+from ..messages import CheckReport, Progress
 from . import pull
-from .image import Base, CheckReport, ImageFacts, ImageStore, Said, StepFailed
+from .image import Base, ImageFacts, ImageStore, Said, StepFailed
 from .image_trouble import explain
 
 

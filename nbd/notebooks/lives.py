@@ -19,7 +19,7 @@ from .model import LIVE, Failure, Notebook, State, Want
 from .ports import Process
 from .reconcile import Seen, after_crash
 from .roster import Roster
-from .starter import Clocks, Parts, Starter
+from .starter import Parts, Starter
 from .stopper import Stopper
 from .tasks import Tasks
 
@@ -49,7 +49,7 @@ class Hands:
 
 
 class Lives:
-    def __init__(self, parts: Parts, roster: Roster, hands: Hands, rules: Rules, *, profiles: Profiles, clocks: Clocks) -> None:
+    def __init__(self, parts: Parts, roster: Roster, hands: Hands, rules: Rules, profiles: Profiles) -> None:
         self._parts = parts
         self._roster = roster
         self._starter = hands.starter
@@ -57,7 +57,7 @@ class Lives:
         self._tasks = hands.tasks
         self._rules = rules
         self._profiles = profiles
-        self._clocks = clocks
+        self._clocks = parts.clocks
         self._watches: dict[str, tuple[str, Callable[[], None]]] = {}
         """Notebook id to the container whose end the kernel will tell, and what cancels that."""
 

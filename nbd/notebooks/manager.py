@@ -17,24 +17,25 @@ from typing import Any
 from ..errors import NotFound
 from ..gpus.model import Refusal
 from ..messages import StartRequest
+from ..profiles import Profile
 from .lives import Hands, Lives, Rules
 from .model import LIVE, Notebook, Want, checked_name
 from .reconcile import Action, Adopt, Begin, Discard, Ended, Finish, FreeLease, Restore, Seen, Vanished, World, plan
 from .roster import Roster
-from .starter import Clocks, Parts, no_capacity
+from .starter import Parts, no_capacity
 
 log = logging.getLogger(__name__)
 
 
 class Manager:
-    def __init__(self, parts: Parts, roster: Roster, hands: Hands, lives: Lives, *, rules: Rules, clocks: Clocks) -> None:
+    def __init__(self, parts: Parts, roster: Roster, hands: Hands, lives: Lives, rules: Rules) -> None:
         self._parts = parts
         self._roster = roster
         self._tasks = hands.tasks
         self._stopper = hands.stopper
         self._lives = lives
         self._rules = rules
-        self._clocks = clocks
+        self._clocks = parts.clocks
 
     async def start(self, owner: str, request: StartRequest) -> tuple[Notebook, bool]:
         """The notebook, on its way up, and whether this call began that. Asking again for one that is up or coming changes nothing.
@@ -96,6 +97,10 @@ class Manager:
             await self._carry_out(action)
         await self._sweep(seen, busy)
         return actions
+
+    def profile(self, name: str) -> Profile:
+        """Raises InvalidInput(unknown_profile)."""
+        return self._lives.profile(name)
 
     async def settled(self, notebook: str) -> None:
         """Return when no task works on it."""

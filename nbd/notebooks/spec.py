@@ -71,6 +71,7 @@ class Site:
     """Holds `passwd` and `group` in which the person has a name."""
     log_path: str
     network: str | None
+    limits: HostLimits
 
 
 def container_name(notebook: Notebook) -> str:
@@ -82,8 +83,8 @@ def image_of(profile: Profile, prefix: str) -> str:
     return profile.image if "/" in profile.image or ":" in profile.image else f"{prefix}{profile.image}:latest"
 
 
-def build(notebook: Notebook, profile: Profile, who: Occupant, leases: Sequence[Lease], *, site: Site, limits: HostLimits) -> ContainerSpec:
-    editor = EDITORS[notebook.editor]
+def build(notebook: Notebook, profile: Profile, who: Occupant, leases: Sequence[Lease], site: Site) -> ContainerSpec:
+    editor, limits = EDITORS[notebook.editor], site.limits
     memory = min(profile.memory, limits.memory_bytes)
     return ContainerSpec(
         name=container_name(notebook),

@@ -39,6 +39,14 @@ WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Clocks:
+    wall: Callable[[], float]
+    """Seconds since the epoch: shown to people."""
+    steady: Callable[[], float]
+    """Monotonic seconds: measured with."""
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The ports that a notebook's life needs; built once in core.py."""
 
@@ -52,6 +60,7 @@ class Parts:
     people: People
     gpus: Gpus
     leases: Leases
+    clocks: Clocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +73,12 @@ class House:
     ready_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Clocks:
-    wall: Callable[[], float]
-    steady: Callable[[], float]
-
-
 class Starter:
-    def __init__(self, parts: Parts, roster: Roster, house: House, clocks: Clocks) -> None:
+    def __init__(self, parts: Parts, roster: Roster, house: House) -> None:
         self._parts = parts
         self._roster = roster
         self._house = house
-        self._clocks = clocks
+        self._clocks = parts.clocks
 
     async def start(self, notebook: str, profile: Profile) -> Process:
         """Bring the notebook up. On return its editor answers. Raises NbdError; the caller tears down."""
@@ -92,10 +95,11 @@ class Starter:
             network = await finished(self._parts.networks.ensure(notebook)) if profile.network != "none" else None
         async with self._phase(notebook, Phase.LEASE):
             leases = await self._lease(row, profile.gpu_request(row.gpus))
-        site = spec.Site(self._house.instance, self._house.image_prefix, folder, identity, self._parts.logs.path(notebook), network)
+        house = self._house
+        site = spec.Site(house.instance, house.image_prefix, folder, identity, self._parts.logs.path(notebook), network, house.limits)
         async with self._phase(notebook, Phase.CREATE):
             row = self._roster.get(notebook)
-            wanted = spec.build(row, profile, who, leases, site=site, limits=self._house.limits)
+            wanted = spec.build(row, profile, who, leases, site)
             container = await finished(self._parts.containers.create(wanted))
             await self._roster.change(notebook, container=container)
         async with self._phase(notebook, Phase.START):

@@ -13,7 +13,7 @@ from ..errors import Deadline, NbdError
 from . import spec
 from .ports import Process
 from .roster import Roster
-from .starter import Clocks, Parts
+from .starter import Parts
 
 log = logging.getLogger(__name__)
 KILL_SECONDS = 10.0
@@ -22,10 +22,10 @@ RELEASE_POLL_SECONDS = 0.05
 
 
 class Stopper:
-    def __init__(self, parts: Parts, roster: Roster, clocks: Clocks, release_seconds: float) -> None:
+    def __init__(self, parts: Parts, roster: Roster, release_seconds: float) -> None:
         self._parts = parts
         self._roster = roster
-        self._clocks = clocks
+        self._clocks = parts.clocks
         self._release_seconds = release_seconds
         self._lingering: dict[str, Collection[int]] = {}
         """The pids a notebook had when it ended, while its lease has not."""

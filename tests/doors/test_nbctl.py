@@ -20,7 +20,7 @@ PROFILES = (
 )
 IMAGES = (
     ImageView(
-        "jupyter", "localhost/nbd-jupyter:1", present=True, size_bytes=GIB * 8 // 5, created="2026-11-20T10:00:00Z", versions={"python": "3.11.2"}
+        "jupyter", "localhost/nbd-jupyter:1", present=True, size_bytes=GIB * 8 // 5, created=1_795_168_800.0, versions={"python": "3.11.2"}
     ),
     ImageView("base", "localhost/nbd-base:1", present=False),
 )

@@ -47,7 +47,7 @@ class Ticket:
         self.waiter = waiter
         self.served: asyncio.Future[Grant] = asyncio.get_running_loop().create_future()
         self.joined = False
-        """From the moment it was put in line: until then a lease of this notebook is not ours to end."""
+        """It was put in line, so its notebook held no lease; until then a lease is not this ticket's to end."""
         self._on_position = on_position
         self._told: tuple[int, str] | None = None
 
@@ -101,14 +101,9 @@ class Pool:
         try:
             held = await self._join(ticket)
             return held or await self._stand_in_line(ticket)
-        except asyncio.CancelledError:
-            if ticket.joined:
-                await self._end_leases(notebook)
+        except BaseException:
+            await self._leave(ticket)
             raise
-        finally:
-            if ticket in self._line:
-                self._line.remove(ticket)
-            await self._look_again()
 
     async def release(self, notebook: str, pids: Collection[int]) -> tuple[str, ...]:
         """End the lease once none of the notebook's `pids` holds a card.
@@ -219,9 +214,14 @@ class Pool:
                 await self._look_again()
         return ticket.served.result()
 
-    async def _end_leases(self, notebook: str) -> None:
+    async def _leave(self, ticket: Ticket) -> None:
+        """Without cards: who was cancelled just when he was served gives them back. The others move up."""
+        if ticket in self._line:
+            self._line.remove(ticket)
         async with self._lock:
-            await self._store.replace(notebook, [])
+            if ticket.joined:
+                await self._store.replace(ticket.waiter.notebook, [])
+            await self._serve()
 
     async def _look_again(self) -> None:
         async with self._lock:

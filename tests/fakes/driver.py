@@ -1,7 +1,11 @@
-"""The far end of the GPU slice, faked: a driver that can fail and fall silent on demand, and CDI specs that can be missing. In contract."""
+"""The far end of the GPU slice, faked: a driver that can fail and fall silent on demand, and CDI specs that can be missing.
+
+Passes tests/contracts/test_cards.py. Each call gives way to other tasks, as a real one does: races show only then.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -21,13 +25,13 @@ class FakeDriver:
         self.failure: Exception | None = None
 
     async def cards(self) -> Sequence[Card]:
-        return list(self._answer(self.present))
+        return await self._answer(self.present)
 
     async def processes(self) -> Sequence[CardProcess]:
-        return list(self._answer(self.running))
+        return await self._answer(self.running)
 
     async def readings(self) -> Sequence[Reading]:
-        return list(self._answer(self.shown))
+        return await self._answer(self.shown)
 
     async def driver(self) -> DriverFacts:
         return replace(self.facts, version=None, reason=str(self.failure)) if self.failure else self.facts
@@ -38,10 +42,11 @@ class FakeDriver:
         self.running = [process for process in self.running if process.card != uuid] + [CardProcess(uuid, pid=None)]
         self.shown = [reading for reading in self.shown if reading.card != uuid]
 
-    def _answer(self, value: list[T]) -> list[T]:
+    async def _answer(self, value: list[T]) -> list[T]:
+        await asyncio.sleep(0)
         if self.failure:
             raise self.failure
-        return value
+        return list(value)
 
 
 class FakeSpecs:
@@ -51,4 +56,5 @@ class FakeSpecs:
         self.wrong: SpecProblem | None = None
 
     async def problem(self, uuids: Collection[str], driver_version: str | None) -> SpecProblem | None:
+        await asyncio.sleep(0)
         return self.wrong

@@ -1,7 +1,11 @@
-"""Leases and quarantines that live as long as the test. Passes tests/contracts/test_lease_store.py."""
+"""Leases and quarantines that live as long as the test. Passes tests/contracts/test_lease_store.py.
+
+Each call gives way to other tasks before it takes effect, as a real one does: races show only then.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from nbd.gpus.model import Lease
@@ -13,9 +17,11 @@ class MemoryLeases:
         self._quarantines: dict[str, str] = {}
 
     async def leases(self) -> Sequence[Lease]:
+        await asyncio.sleep(0)
         return tuple(self._leases)
 
     async def replace(self, notebook: str, leases: Iterable[Lease]) -> None:
+        await asyncio.sleep(0)
         self._leases = [lease for lease in self._leases if lease.notebook != notebook] + list(leases)
 
     async def quarantines(self) -> Mapping[str, str]:

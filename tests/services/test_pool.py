@@ -44,7 +44,13 @@ def store() -> MemoryLeases:
 
 @pytest.fixture
 def pool(driver: FakeDriver, store: MemoryLeases, specs: FakeSpecs) -> Pool:
-    return Pool(driver, store, specs, wall_clock=lambda: NOW, recheck_seconds=0.02)
+    """One that is moved by what happens in it alone."""
+    return Pool(driver, store, specs, wall_clock=lambda: NOW, recheck_seconds=3600)
+
+
+@pytest.fixture
+def watchful(driver: FakeDriver, store: MemoryLeases, specs: FakeSpecs) -> Pool:
+    return Pool(driver, store, specs, wall_clock=lambda: NOW, recheck_seconds=0.01)
 
 
 async def lease(pool: Pool, name: str, request: Request | None = None) -> Grant | Refusal:
@@ -180,31 +186,31 @@ async def test_waiting_with_a_lease_already_held_is_over_at_once(pool: Pool) -> 
     assert (await pool.wait("n", "bob/n", Request(), lambda *_: None)).cards == ("GPU-a",)
 
 
-async def test_a_silent_driver_costs_nobody_his_place(pool: Pool, driver: FakeDriver) -> None:
-    await lease(pool, "holder", Request(count=2))
-    one, two = Line(pool, "one", Request()), Line(pool, "two", Request())
+async def test_a_silent_driver_costs_nobody_his_place(watchful: Pool, driver: FakeDriver) -> None:
+    await lease(watchful, "holder", Request(count=2))
+    one, two = Line(watchful, "one", Request()), Line(watchful, "two", Request())
     await until(lambda: bool(one.told and two.told))
     driver.failure = Deadline("the NVIDIA driver did not answer")
     await until(lambda: "did not answer" in one.told[-1][1])
     driver.failure, driver.present = None, []
     await until(lambda: "no GPU" in one.told[-1][1])
     driver.present = [A, B]
-    await pool.release("holder", pids=set())
+    await watchful.release("holder", pids=set())
     assert (await one.task).cards == ("GPU-a",)
     assert (await two.task).cards == ("GPU-b",)
 
 
-async def test_a_card_that_appears_is_noticed_by_who_waits(pool: Pool, driver: FakeDriver) -> None:
-    await lease(pool, "holder", Request(count=2))
-    one = Line(pool, "one", Request())
+async def test_a_card_that_appears_is_noticed_by_who_waits(watchful: Pool, driver: FakeDriver) -> None:
+    await lease(watchful, "holder", Request(count=2))
+    one = Line(watchful, "one", Request())
     await until(lambda: bool(one.told))
     driver.present.append(Card("GPU-c", "NVIDIA RTX A4000", 16 * GIB))
     assert (await one.task).cards == ("GPU-c",)
 
 
-async def test_who_waits_is_told_when_the_last_card_that_could_serve_him_has_gone(pool: Pool, driver: FakeDriver) -> None:
-    await lease(pool, "holder", Request(count=2))
-    one = Line(pool, "one", Request(count=2))
+async def test_who_waits_is_told_when_the_last_card_that_could_serve_him_has_gone(watchful: Pool, driver: FakeDriver) -> None:
+    await lease(watchful, "holder", Request(count=2))
+    one = Line(watchful, "one", Request(count=2))
     await until(lambda: bool(one.told))
     driver.present = [A]
     with pytest.raises(NoCapacity, match="Waiting does not help"):

@@ -100,7 +100,8 @@ def build_step(name: str, arguments: dict[str, str], box: Box, *, folder: PurePa
 
     One layer a build (`--layers=false`): given up half-way, it leaves no intermediate images.
     """
-    mounts = [text for path in box.mounts for text in ("--volume", f"{path}:{path}:ro")]
+    # Not for the base: its ca-certificates writes there what the box's folder would hide.
+    mounts = [text for path in box.mounts if name != BASE for text in ("--volume", f"{path}:{path}:ro")]
     values = [text for key, value in arguments.items() for text in ("--build-arg", f"{key}={value}")]
     pull = "--pull=missing" if REGISTRY_DEBIAN in arguments.values() else "--pull=never"
     fixed = ("podman", "build", "--isolation", "chroot", "--network", "host", "--layers=false", "--format", "oci", pull)

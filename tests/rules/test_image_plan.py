@@ -29,6 +29,7 @@ def test_without_a_registry() -> None:
     assert tree.argv[-1] == "deb http://mirror.example/debian bookworm main"
     assert "--build-arg DEBIAN=localhost/nbd/debian:12" in " ".join(base.argv)
     assert "--volume /etc/pip.conf:/etc/pip.conf:ro" in " ".join(jupyter.argv)
+    assert "--volume" not in base.argv
     assert all("--pull=never" in step.argv for step in (base, jupyter))
 
 

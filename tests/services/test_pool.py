@@ -186,6 +186,17 @@ async def test_waiting_with_a_lease_already_held_is_over_at_once(pool: Pool) -> 
     assert (await pool.wait("n", "bob/n", Request(), lambda *_: None)).cards == ("GPU-a",)
 
 
+async def test_who_was_leased_to_while_waiting_gets_nothing_on_top(pool: Pool, driver: FakeDriver, store: MemoryLeases) -> None:
+    driver.present.append(Card("GPU-h", "NVIDIA H200", 141 * GIB))
+    await lease(pool, "holder")
+    one = Line(pool, "one", Request(count=2, models=("a4000",)))
+    await until(lambda: bool(one.told))
+    assert isinstance(await lease(pool, "one", Request(models=("h200",))), Grant)
+    await pool.release("holder", pids=set())
+    assert (await one.task).cards == ("GPU-h",)
+    assert [held.card for held in await store.leases()] == ["GPU-h"]
+
+
 async def test_a_silent_driver_costs_nobody_his_place(watchful: Pool, driver: FakeDriver) -> None:
     await lease(watchful, "holder", Request(count=2))
     one, two = Line(watchful, "one", Request()), Line(watchful, "two", Request())

@@ -10,8 +10,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +59,10 @@ class PodmanImages:
         order = Order(name, base, self._recipes(), f"{self._prefix}{BASE}:latest" in present, self._packages())
         scratch = Path(tempfile.mkdtemp(prefix="nbd-image-", dir="/var/tmp"))
         try:
-            for step in plan(order, box(), folder=self._folder, scratch=scratch, prefix=self._prefix):
-                async with aclosing(said(step, scratch)) as told:
-                    async for line in told:
-                        yield line
+            steps = plan(order, box(), folder=self._folder, scratch=scratch, prefix=self._prefix)
+            async with aclosing(all_said(steps, scratch)) as told:
+                async for line in told:
+                    yield line
         finally:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         await self._forget_replaced(present)
@@ -81,20 +81,32 @@ class PodmanImages:
             await commands.run(("podman", "rmi", "--ignore", *replaced), ASK_SECONDS)
 
 
-async def said(step: Step, scratch: Path | None = None) -> AsyncGenerator[Said, None]:
-    known = await working_containers() if step.stage is Stage.BUILD else frozenset()
-    finished = False
-    try:
-        async with aclosing(followed.lines(step.argv, within=STEP_SECONDS, scratch=scratch)) as told:
+async def all_said(steps: Sequence[Step], scratch: Path) -> AsyncGenerator[Said, None]:
+    for step in steps:
+        async with aclosing(said(step, scratch)) as told:
             async for line in told:
-                if isinstance(line, str):
-                    yield Said(step, line)
-                elif line.exit_code != 0:
-                    raise StepFailed(step, line.exit_code, line.tail)
-        finished = True
-    finally:
-        if not finished and step.stage is Stage.BUILD:
+                yield line
+
+
+async def said(step: Step, scratch: Path | None = None) -> AsyncGenerator[Said, None]:
+    async with whole_or_nothing(step), aclosing(followed.lines(step.argv, within=STEP_SECONDS, scratch=scratch)) as told:
+        async for line in told:
+            if isinstance(line, str):
+                yield Said(step, line)
+            elif line.exit_code != 0:
+                raise StepFailed(step, line.exit_code, line.tail)
+
+
+@asynccontextmanager
+async def whole_or_nothing(step: Step) -> AsyncIterator[None]:
+    """What a build is made in goes when it does not come to its end."""
+    known = await working_containers() if step.stage is Stage.BUILD else frozenset()
+    try:
+        yield
+    except BaseException:
+        if step.stage is Stage.BUILD:
             await remove_working_containers(known)
+        raise
 
 
 async def working_containers() -> frozenset[str]:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 
 from ..errors import HostUnfit, NbdError, NoCapacity, Unreachable
 from .allocate import ClockText, group
+from .box import Box
 from .model import Card, Grant, Lease, Refusal, Request, Sharing
 from .ports import CardProcess, Cards, CardSpecs, DriverFacts, LeaseStore, Reading
 from .queue import Turn, Waiter, leases_of, take_turns
@@ -61,6 +62,7 @@ class Pool:
     def __init__(self, cards: Cards, store: LeaseStore, specs: CardSpecs, wall_clock: Callable[[], float], recheck_seconds: float = 5.0) -> None:
         self._cards = cards
         self._store = store
+        self._box = Box(cards, store)
         self._specs = specs
         self._wall_clock = wall_clock
         self._recheck_seconds = recheck_seconds
@@ -74,11 +76,11 @@ class Pool:
         Raises HostUnfit when a container could not be given the cards, Unreachable when the driver does not answer; nothing is leased then.
         """
         async with self._lock:
-            held = await self._held(notebook)
+            held = await self._box.held(notebook)
             if held:
                 return held
             newcomer = Waiter(notebook, holder, request, self._wall_clock())
-            answer = await self._explained(answer_to(newcomer, await self._turn(newcomer)))
+            answer = await self._box.explained(answer_to(newcomer, await self._turn(newcomer)))
             if isinstance(answer, Grant):
                 await self._record(newcomer, answer)
             return answer
@@ -86,7 +88,7 @@ class Pool:
     async def preview(self, request: Request) -> Grant | Refusal:
         """What `lease` would say to a newcomer now, with nothing recorded. Raises as `lease` does."""
         newcomer = Waiter("", "", request, self._wall_clock())
-        answer = await self._explained(answer_to(newcomer, await self._turn(newcomer)))
+        answer = await self._box.explained(answer_to(newcomer, await self._turn(newcomer)))
         if isinstance(answer, Grant):
             await self._check_specs(answer)
         return answer
@@ -154,31 +156,15 @@ class Pool:
         waiters = tuple(ticket.waiter for ticket in self._line)
         driver = await self._cards.driver()
         try:
-            cards, processes, readings = await self._present(), tuple(await self._cards.processes()), tuple(await self._cards.readings())
+            cards, processes, readings = await self._box.cards(), tuple(await self._cards.processes()), tuple(await self._cards.readings())
         except Unreachable as error:
             return Survey((), (), (), leases, quarantines, waiters, replace(driver, reason=driver.reason or error.message))
         return Survey(cards, readings, processes, leases, quarantines, waiters, driver)
 
-    async def _held(self, notebook: str) -> Grant | None:
-        held = tuple(lease.card for lease in await self._store.leases() if lease.notebook == notebook)
-        return Grant(held, "already leased") if held else None
-
-    async def _present(self) -> tuple[Card, ...]:
-        """The cards now. What the driver says against one outranks an older quarantine."""
-        quarantines = await self._store.quarantines()
-        return tuple(replace(card, quarantine=card.quarantine or quarantines.get(card.uuid)) for card in await self._cards.cards())
-
     async def _turn(self, *newcomers: Waiter) -> Turn:
         """Everybody in line, and `newcomers` after them, against the cards and leases of this moment."""
-        cards, leases = await self._present(), await self._store.leases()
+        cards, leases = await self._box.cards(), await self._store.leases()
         return take_turns(cards, leases, [*(ticket.waiter for ticket in self._line), *newcomers], clock_text(self._wall_clock()))
-
-    async def _explained(self, answer: Grant | Refusal) -> Grant | Refusal:
-        """Where there is no card at all, the driver knows why."""
-        if isinstance(answer, Grant) or answer.obstacles or answer.fitting:
-            return answer
-        reason = (await self._cards.driver()).reason
-        return replace(answer, summary=f"{answer.summary}: {reason}" if reason else answer.summary)
 
     async def _record(self, waiter: Waiter, grant: Grant) -> None:
         await self._check_specs(grant)
@@ -195,11 +181,11 @@ class Pool:
         """Put `ticket` in line and serve it at once if that can be. Returns what the notebook holds already."""
         waiter = ticket.waiter
         async with self._lock:
-            held = await self._held(waiter.notebook)
+            held = await self._box.held(waiter.notebook)
             if held:
                 return held
             turn = await self._turn(waiter)
-            answer = await self._explained(answer_to(waiter, turn))
+            answer = await self._box.explained(answer_to(waiter, turn))
             if isinstance(answer, Refusal) and not answer.worth_waiting:
                 raise NoCapacity(answer.summary, hint="see: nbctl gpus")
             ticket.joined = True
@@ -256,7 +242,7 @@ class Pool:
         """Record the grant. What stands in the way of that is this waiter's trouble, not that of whoever looked."""
         try:
             # The same notebook may have been leased to in the meantime, by `lease` or by its other ticket.
-            held = await self._held(ticket.waiter.notebook)
+            held = await self._box.held(ticket.waiter.notebook)
             if not held:
                 await self._record(ticket.waiter, grant)
         except NbdError as error:

@@ -8,6 +8,7 @@ Shutting down cancels the tasks and cleans nothing up: that is the same as a cra
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 import string
@@ -36,6 +37,8 @@ class Manager:
         self._lives = lives
         self._rules = rules
         self._clocks = parts.clocks
+        self._deciding = asyncio.Lock()
+        """Held from reading what is wanted of a notebook to having written what is wanted now, so that ten who ask at once make one."""
 
     async def start(self, owner: str, request: StartRequest) -> tuple[Notebook, bool]:
         """The notebook, on its way up, and whether this call began that. Asking again for one that is up or coming changes nothing.
@@ -52,37 +55,27 @@ class Manager:
             answer = await self._parts.gpus.preview(wanted)
             if isinstance(answer, Refusal) and not (request.wait and answer.worth_waiting):
                 raise no_capacity(answer)
-        row = self._roster.find(owner, name)  # After the await another caller may have made it.
-        if row is None:
-            row = Notebook(new_id(), name, owner, profile.name, request.editor or profile.editor, self._clocks.wall())
-            await self._roster.add(row)
-            row = self._roster.get(row.id)
-        if row.want is Want.DELETED:
-            raise NotFound(f"{row.title} is being deleted", hint="start it again in a moment")
-        if row.want is Want.RUNNING:
-            return row, False
-        asked: dict[str, Any] = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "crashes": ()}
-        await self._roster.change(row.id, want=Want.RUNNING, wait=request.wait, **asked)
-        if row.id not in self._tasks.busy():
-            await self._lives.begin(row.id)
-        return self._roster.get(row.id), True
+        async with self._deciding:
+            return await self._want_running(owner, name, profile, request)
 
     async def stop(self, notebook: str, reason: str) -> Notebook:
         """Set on its way down; returns at once. Stopping what is stopped changes nothing."""
-        row = self._roster.get(notebook)
-        if row.want is Want.RUNNING:
-            row = await self._roster.change(notebook, want=Want.STOPPED, stop_reason=reason)
-            if row.state in LIVE:
-                self._tasks.replace(notebook, self._lives.stop(notebook))
-        return self._roster.get(notebook)
+        async with self._deciding:
+            row = self._roster.get(notebook)
+            if row.want is Want.RUNNING:
+                row = await self._roster.change(notebook, want=Want.STOPPED, stop_reason=reason)
+                if row.state in LIVE:
+                    self._tasks.replace(notebook, self._lives.stop(notebook))
+            return self._roster.get(notebook)
 
     async def delete(self, notebook: str) -> Notebook:
         """Set on its way out; returns at once. The home stays as it is."""
-        row = self._roster.get(notebook)
-        if row.want is not Want.DELETED:
-            row = await self._roster.change(notebook, want=Want.DELETED, stop_reason="deleted")
-            self._tasks.replace(notebook, self._lives.stop(notebook))
-        return row
+        async with self._deciding:
+            row = self._roster.get(notebook)
+            if row.want is not Want.DELETED:
+                row = await self._roster.change(notebook, want=Want.DELETED, stop_reason="deleted")
+                self._tasks.replace(notebook, self._lives.stop(notebook))
+            return row
 
     async def reconcile(self) -> tuple[Action, ...]:
         """Compare and repair once. Raises Unreachable when Podman cannot be asked: then nothing is concluded."""
@@ -110,6 +103,21 @@ class Manager:
         """Stop working; every notebook stays as it is."""
         self._lives.close()
         await self._tasks.close()
+
+    async def _want_running(self, owner: str, name: str, profile: Profile, request: StartRequest) -> tuple[Notebook, bool]:
+        row = self._roster.find(owner, name)
+        if row is None:
+            row = Notebook(new_id(), name, owner, profile.name, request.editor or profile.editor, self._clocks.wall())
+            await self._roster.add(row)
+        if row.want is Want.DELETED:
+            raise NotFound(f"{row.title} is being deleted", hint="start it again in a moment")
+        if row.want is Want.RUNNING:
+            return row, False
+        asked: dict[str, Any] = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "crashes": ()}
+        await self._roster.change(row.id, want=Want.RUNNING, wait=request.wait, **asked)
+        if row.id not in self._tasks.busy():
+            await self._lives.begin(row.id)
+        return self._roster.get(row.id), True
 
     async def _carry_out(self, action: Action) -> None:
         lives, tasks = self._lives, self._tasks

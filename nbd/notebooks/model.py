@@ -37,8 +37,8 @@ class State(StrEnum):
 S = State
 MOVES: Mapping[State, frozenset[State]] = {
     S.STARTING: frozenset({S.RUNNING, S.STOPPING, S.STOPPED, S.FAILED, S.ERROR}),
-    S.RUNNING: frozenset({S.STARTING, S.PARKED, S.FROZEN, S.STOPPING, S.FAILED, S.ERROR}),
-    S.PARKED: frozenset({S.RUNNING, S.FROZEN, S.STOPPING, S.FAILED, S.ERROR}),
+    S.RUNNING: frozenset({S.STARTING, S.PARKED, S.FROZEN, S.STOPPING, S.STOPPED, S.FAILED, S.ERROR}),
+    S.PARKED: frozenset({S.STARTING, S.RUNNING, S.FROZEN, S.STOPPING, S.STOPPED, S.FAILED, S.ERROR}),
     S.FROZEN: frozenset({S.RUNNING, S.STOPPING, S.STOPPED, S.ERROR}),
     S.STOPPING: frozenset({S.STOPPED, S.DELETING, S.ERROR}),
     S.STOPPED: frozenset({S.STARTING, S.RUNNING, S.DELETING}),
@@ -46,7 +46,8 @@ MOVES: Mapping[State, frozenset[State]] = {
     S.ERROR: frozenset({S.STARTING, S.RUNNING, S.STOPPING, S.DELETING}),
     S.DELETING: frozenset(),
 }
-"""STOPPED, FAILED and ERROR reach RUNNING directly by adoption: reconcile found the container alive after all."""
+"""STOPPED, FAILED and ERROR reach RUNNING directly by adoption: reconcile found the container alive after all. RUNNING and PARKED reach STOPPED
+directly when the editor was shut down from inside, and STARTING when it crashed and is started again."""
 
 LIVE = frozenset({S.STARTING, S.RUNNING, S.PARKED, S.FROZEN, S.STOPPING})
 """States in which a container, or a frozen one, may exist; no lease outside them."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,6 +36,8 @@ class Roster:
         self._store = store
         self._rows: dict[str, Notebook] = {}
         self._passing: dict[str, Passing] = {}
+        self._writing = asyncio.Lock()
+        """Held from reading a row to having replaced it: without it, who writes last undoes what another wrote meanwhile."""
         self.changes: Feed[Change] = Feed()
 
     async def load(self) -> None:
@@ -73,14 +76,14 @@ class Roster:
 
     async def change(self, notebook: str, to: State | None = None, /, **values: Any) -> Notebook:
         """Move and amend in one durable write. Raises Conflict for an illegal move and NotFound; then nothing changed."""
-        row = replace(self.get(notebook), **values)
-        row = move(row, to) if to else row
-        await self._store.save(row)
-        self._rows[notebook] = row
-        if row.state is not State.STARTING:
-            self._passing.pop(notebook, None)
-        self.changes.publish(Change(row))
-        return row
+        async with self._writing:
+            await self._store.save(changed(self.get(notebook), to, values))
+            # Read again: `note_phase` does not wait for anybody.
+            row = self._rows[notebook] = changed(self.get(notebook), to, values)
+            if row.state is not State.STARTING:
+                self._passing.pop(notebook, None)
+            self.changes.publish(Change(row))
+            return row
 
     def note_phase(self, notebook: str, phase: str, seconds: float) -> None:
         """Remember how long a phase took; written with the next change."""
@@ -88,11 +91,12 @@ class Roster:
         self._rows[notebook] = replace(row, phases={**row.phases, phase: seconds})
 
     async def forget(self, notebook: str) -> None:
-        row = self.get(notebook)
-        await self._store.forget(notebook)
-        del self._rows[notebook]
-        self._passing.pop(notebook, None)
-        self.changes.publish(Change(row, gone=True))
+        async with self._writing:
+            row = self.get(notebook)
+            await self._store.forget(notebook)
+            del self._rows[notebook]
+            self._passing.pop(notebook, None)
+            self.changes.publish(Change(row, gone=True))
 
     async def record_run(self, row: Notebook) -> None:
         if row.started is not None:
@@ -100,3 +104,8 @@ class Roster:
 
     async def runs(self, notebook: str) -> Iterable[Run]:
         return await self._store.runs(notebook)
+
+
+def changed(row: Notebook, to: State | None, values: Mapping[str, Any]) -> Notebook:
+    row = replace(row, **values)
+    return move(row, to) if to else row

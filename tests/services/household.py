@@ -1,0 +1,116 @@
+"""A manager with everything it needs, over a fake machine; can "crash" and come up again on what was left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nbd.gpus.model import Card
+from nbd.gpus.pool import Pool
+from nbd.messages import StartRequest
+from nbd.notebooks.lives import Hands, Lives, Rules
+from nbd.notebooks.manager import Manager
+from nbd.notebooks.model import Notebook, State
+from nbd.notebooks.roster import Roster
+from nbd.notebooks.spec import HostLimits
+from nbd.notebooks.starter import Clocks, House, Parts, Starter
+from nbd.notebooks.stopper import Stopper
+from nbd.notebooks.tasks import Tasks
+from nbd.profiles import Profile, parse_profile
+from tests.fakes.driver import FakeDriver, FakeSpecs
+from tests.fakes.leases import MemoryLeases
+from tests.fakes.machine import (
+    FakeContainers,
+    FakeEditors,
+    FakeFolders,
+    FakeHomes,
+    FakeLogs,
+    FakeMachine,
+    FakeNetworks,
+    FakePeople,
+    FakeProcesses,
+    Image,
+    MemoryStore,
+)
+
+GIB = 1 << 30
+IMAGE = "localhost/nbd/jupyter:latest"
+RULES = Rules("cpu", stop_grace_seconds=0.05, crash_limit=3, crash_window_seconds=600.0, ready_seconds=0.2)
+PROFILES: dict[str, Profile] = {
+    name: parse_profile(f'title = "{name}"\n{rest}', name, name)
+    for name, rest in {
+        "cpu": "",
+        "gpu": "[gpu]\n",
+        "shared": '[gpu]\nshared = true\nmemory = "8GiB"\n',
+        "odd": 'image = "odd"\n',
+        "alone": 'network = "none"\n',
+    }.items()
+}
+
+
+@dataclass
+class Household:
+    machine: FakeMachine = field(default_factory=lambda: FakeMachine(images={IMAGE: Image()}))
+    store: MemoryStore = field(default_factory=MemoryStore)
+    driver: FakeDriver = field(default_factory=lambda: FakeDriver(Card("GPU-a", "A4000", 16 * GIB), Card("GPU-b", "A4000", 16 * GIB)))
+    leases: MemoryLeases = field(default_factory=MemoryLeases)
+    release_seconds: float = 0.1
+    now: float = 1_000_000.0
+
+    def __post_init__(self) -> None:
+        self.build()
+
+    def build(self) -> None:
+        pool = Pool(self.driver, self.leases, FakeSpecs(), lambda: self.now, recheck_seconds=0.01)
+        machine, instance = self.machine, "/test"
+        clocks = Clocks(lambda: self.now, time.monotonic)
+        parts = Parts(
+            FakeContainers(machine, instance), FakeNetworks(machine), FakeProcesses(machine), FakeEditors(machine), FakeHomes(machine),
+            FakeFolders(machine), FakeLogs(), FakePeople(), pool, self.leases, clocks,
+        )  # fmt: skip
+        self.pool, self.roster = pool, Roster(self.store)
+        house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)
+        hands = Hands(Starter(parts, self.roster, house), Stopper(parts, self.roster, self.release_seconds), Tasks())
+        lives = Lives(parts, self.roster, hands, RULES, lambda: PROFILES)
+        self.manager = Manager(parts, self.roster, hands, lives, RULES)
+
+    async def crash(self) -> None:
+        """The daemon dies and comes up again: the machine and the store are all that is left of it."""
+        await self.manager.close()
+        self.build()
+        await self.roster.load()
+
+    async def start(self, name: str = "main", profile: str = "cpu", *, owner: str = "ada", gpus: int | None = None, wait: bool = False) -> Notebook:
+        row, _ = await self.manager.start(owner, StartRequest(name, profile, None, gpus, wait))
+        return row
+
+    async def up(self, name: str = "main", profile: str = "cpu") -> Notebook:
+        row = await self.start(name, profile)
+        await self.manager.settled(row.id)
+        row = self.roster.get(row.id)
+        assert row.state is State.RUNNING, row
+        return row
+
+    async def calm(self) -> None:
+        """Reconcile until there is nothing to do. Fails when it never ends."""
+        for _ in range(10):
+            actions = await self.manager.reconcile()
+            for row in self.roster.all():
+                await self.manager.settled(row.id)
+            if not actions:
+                return
+        raise AssertionError(f"reconcile goes on and on: {actions}")
+
+    async def until(self, what: Callable[[], bool], seconds: float = 5.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < deadline, "it never came true"
+            await asyncio.sleep(0.001)
+
+    async def nothing_left(self) -> None:
+        assert self.machine.boxes == {}
+        assert self.machine.networks == set()
+        assert self.machine.folders == set()
+        assert list(await self.leases.leases()) == []

@@ -52,6 +52,8 @@ async def run(settings: DoorSettings, stop: asyncio.Event, listening: socket.soc
         door.handle,
         handler_cancellation=True,
         access_log=None,
+        # aiohttp logs a traceback for whatever a stranger sends; what is ours to know, the door logs itself.
+        logger=logging.Logger("nbd.web.http", logging.CRITICAL),
         auto_decompress=False,
         keepalive_timeout=IDLE_CONNECTION_SECONDS,
         max_line_size=HEAD_LINE,

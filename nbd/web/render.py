@@ -84,6 +84,7 @@ class Renderer:
         answer.headers.update(
             {
                 "Content-Security-Policy": self._policy,
+                "Server": "nbd",
                 "X-Content-Type-Options": "nosniff",
                 "X-Frame-Options": "DENY",
                 "Referrer-Policy": referrer,

@@ -3,13 +3,14 @@
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 PYTHON := .venv/bin/python
 
-.PHONY: help run stop test lint bench lock
+.PHONY: help run stop test lint bench lock config
 help:
 	@echo 'make run    set up, start nbd in this terminal and a notebook for you; Ctrl-C leaves the notebook running'
 	@echo 'make stop   end everything that run started'
 	@echo 'make test   set up and run the tests; ARGS="tests/rules -k name" for some of them'
 	@echo 'make lint   style and types only'
 	@echo 'make bench  measure against the floor and the peers'
+	@echo 'make config write again what is generated from the tables of settings, profiles, states'
 	@echo 'make lock   pin all Python packages again'
 
 run:
@@ -32,6 +33,9 @@ bench:
 	@packaging/dev/setup bench
 	$(AS_ROOT) $(PYTHON) -m tests.bench.start
 	$(AS_ROOT) $(PYTHON) -m tests.bench.proxy
+
+config:
+	$(PYTHON) packaging/dev/reference.py
 
 lock:
 	@packaging/dev/lock

@@ -22,8 +22,7 @@ class Editor:
 
 def jupyterlab(home: str) -> tuple[str, ...]:
     return (
-        "jupyter",
-        "lab",
+        "jupyter-lab",
         "--no-browser",
         f"--ServerApp.sock={EDITOR_FOLDER}/{SOCKET_NAME}",
         "--ServerApp.sock_mode=0660",

@@ -6,7 +6,9 @@ Without this, leaks show up as somebody else's flake.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -19,7 +21,9 @@ BOX_SETTLE_SECONDS = 10.0
 
 
 @pytest.fixture(autouse=True)
-async def quiet_world() -> AsyncIterator[None]:
+async def quiet_world(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    if request.node.get_closest_marker("real"):
+        request.getfixturevalue("podman_socket")
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     yield
     me = asyncio.current_task()
@@ -69,3 +73,28 @@ def lines_of(*argv: str) -> frozenset[str]:
         return frozenset(subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False).stdout.split("\n")) - {""}
     except FileNotFoundError:
         return frozenset()
+
+
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's name (107 characters in all), which pytest's own does not."""
+    folder = Path(tempfile.mkdtemp(prefix="nbd-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def podman_socket() -> Iterator[Path]:
+    """A Podman service of the tests' own, on this machine's storage."""
+    folder = Path(tempfile.mkdtemp(prefix="nbd-podman-", dir="/tmp"))
+    socket = folder / "podman.sock"
+    service = subprocess.Popen(["podman", "system", "service", "--time", "0", f"unix://{socket}"], stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not socket.exists():
+        assert time.monotonic() < deadline, "Podman's service does not come up"
+        time.sleep(0.02)
+    yield socket
+    service.terminate()
+    service.wait(30)
+    shutil.rmtree(folder)

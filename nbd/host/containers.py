@@ -21,6 +21,8 @@ LOG_BYTES = 4 << 20
 """An editor that prints without end costs this much disk and no more."""
 CPU_PERIOD_MICROSECONDS = 100_000
 ENDED = ("exited", "stopped")
+IMAGE_MISSING = re.compile(r"image not known|no such image", re.IGNORECASE)
+"""Podman 4.3 says so with status 500, 5.x with 404."""
 COMMAND_MISSING = re.compile(r"executable file.*not found|no such file or directory.*(exec|executable)|command not found", re.IGNORECASE)
 
 
@@ -47,7 +49,9 @@ class PodmanContainers:
     async def create(self, spec: ContainerSpec) -> str:
         try:
             answer = await self._podman.ask(Call("POST", "/containers/create", body=as_libpod(spec)))
-        except NotFound as error:
+        except (NotFound, HostUnfit) as error:
+            if not IMAGE_MISSING.search(error.message):
+                raise
             raise StartFailed(f"the image {spec.image} is not on this box", code="image_missing", hint=error.message) from None
         return str(answer["Id"])
 

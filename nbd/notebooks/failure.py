@@ -5,6 +5,7 @@ The codes are part of the API; docs/failures.md lists them and a test keeps the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from .model import Failure
 
 NOT_FOUND_EXIT = 127
 """What a shell, and Podman, make of a command that is not there."""
+NOT_FOUND_LOG = re.compile(r"failed to exec pid1: No such file|\[FATAL tini .* failed: No such file")
+"""What the container's first process says of it: catatonit, or tini, whichever Podman was built with."""
 KILLED = 128 + 9
 
 CODES: dict[str, str] = {
@@ -58,7 +61,7 @@ def of_exit(end: Exit, *, editor: str, image: str, memory_text: str) -> Failure:
     if end.oom:
         hint = "use less at a time, or a profile with more memory: nbctl profile ls"
         return Failure("out_of_memory", f"it needed more than its {memory_text} of memory and was ended", hint, log)
-    if end.code == NOT_FOUND_EXIT and not end.was_ready:
+    if not end.was_ready and (end.code == NOT_FOUND_EXIT or any(NOT_FOUND_LOG.search(line) for line in log)):
         return Failure("editor_missing", f"the image {image} has no {editor}", f"check it: nbctl image check {image}", log)
     how = "for an unknown reason" if end.code is None else f"with exit code {end.code}"
     if end.code == KILLED:

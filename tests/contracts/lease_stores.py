@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from nbd.gpus.ports import LeaseStore
+from nbd.host.database import open_database
 from tests.fakes.leases import MemoryLeases
 
 Factory = Callable[[Path], AbstractAsyncContextManager[LeaseStore]]
@@ -18,4 +19,13 @@ async def memory(folder: Path) -> AsyncIterator[LeaseStore]:
     yield MemoryLeases()
 
 
-FACTORIES: Mapping[str, Factory] = {"memory": memory}
+@asynccontextmanager
+async def sqlite(folder: Path) -> AsyncIterator[LeaseStore]:
+    database = open_database(folder / "state.db")
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+FACTORIES: Mapping[str, Factory] = {"memory": memory, "sqlite": sqlite}

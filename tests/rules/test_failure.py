@@ -48,3 +48,9 @@ def test_an_editor_shut_down_from_inside_did_nothing_wrong() -> None:
 
 def test_what_is_a_persons_fault_has_a_code() -> None:
     assert set(CODES) >= PERSONS_FAULT
+
+
+def test_what_the_containers_first_process_says_of_a_missing_editor() -> None:
+    said = ("ERROR (catatonit:2): failed to exec pid1: No such file or directory",)
+    assert of_exit(Exit(1, log=said, was_ready=False), editor="e", image="i", memory_text="m").code == "editor_missing"
+    assert of_exit(Exit(1, log=said), editor="e", image="i", memory_text="m").code == "editor_exited"

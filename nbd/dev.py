@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import sys
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,18 +186,23 @@ def require_free(listen: str) -> None:
 def simulated_gpus(asked: Wish) -> list[str]:
     folder = asked.folder / "simulated"
     folder.mkdir(exist_ok=True)
-    cards, box = simulate.default_cards(asked.simulate_gpus), folder / "gpus.txt"
+    cards, box = simulate.default_cards(asked.simulate_gpus, seed(asked)), folder / "gpus.txt"
     library = simulate.compile_library(folder)
     if not box.exists():
         simulate.write_cards(box, *cards)
-    simulate.write_cdi(CDI_FOLDER, cards)
+    simulate.write_cdi(simulate.cdi_file(CDI_FOLDER, seed(asked)), cards)
     return [f'gpus.library_folder="{library.parent}"', f'gpus.simulated_box="{box}"']
 
 
 def forget_simulated_gpus(asked: Wish) -> None:
     """Podman reads the specification when a container is made, so those that run do not need it."""
     if asked.simulate_gpus:
-        (CDI_FOLDER / simulate.CDI_FILE).unlink(missing_ok=True)
+        simulate.cdi_file(CDI_FOLDER, seed(asked)).unlink(missing_ok=True)
+
+
+def seed(asked: Wish) -> int:
+    """Tells this folder's simulated cards from another's on the same box."""
+    return zlib.crc32(str(asked.folder).encode()) & 0xFFFF
 
 
 async def stop_everything(places: Places, settings: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nbd.gpus.ports import SpecProblem
 from nbd.host.cdi import BY_UUID, GENERATE, CdiSpecs
-from nbd.host.simulated.simulate import default_cards, write_cdi
+from nbd.host.simulated.simulate import cdi_file, default_cards, write_cdi
 
 UUIDS = [card.uuid for card in default_cards(2)]
 NVIDIA = """\
@@ -147,7 +147,7 @@ async def test_files_that_are_no_specs_are_not_read(specs: CdiSpecs, etc: Path) 
 
 
 async def test_the_spec_of_simulated_cards_is_fine_and_harmless(specs: CdiSpecs, etc: Path) -> None:
-    path = write_cdi(etc, default_cards(2))
+    path = write_cdi(cdi_file(etc), default_cards(2))
     assert await specs.problem(UUIDS, "550.90.07") is None
     nodes = [node for device in json.loads(path.read_text())["devices"] for node in device["containerEdits"]["deviceNodes"]]
     assert {(node["hostPath"], node["major"], node["minor"]) for node in nodes} == {("/dev/null", 1, 3)}

@@ -17,7 +17,6 @@ from ...errors import Deadline, HostUnfit
 from ...gpus.model import GIB, MIB
 
 SOURCE = Path(__file__).with_name("nvml.c")
-CDI_FILE = "nbd-simulated.json"
 LIBRARY = "libnvidia-ml.so.1"
 DRIVER = "550.90.07"
 COMPILE_SECONDS = 60.0
@@ -65,11 +64,14 @@ MODELS = (
 )
 
 
-def default_cards(count: int) -> tuple[SimulatedCard, ...]:
-    """A realistic box: a mix of models on two NUMA nodes, the same uuids each time."""
+def default_cards(count: int, seed: int = 0) -> tuple[SimulatedCard, ...]:
+    """A realistic box: a mix of models on two NUMA nodes, the same uuids each time for one seed (0 to 65535).
+
+    Two simulated boxes on one machine need two seeds: Podman refuses a device that two CDI specs name.
+    """
     return tuple(
         SimulatedCard(
-            uuid=f"GPU-5151{f'{number % 16:x}' * 4}-0000-4000-8000-{number:012d}",
+            uuid=f"GPU-5151{f'{number % 16:x}' * 4}-{seed:04x}-4000-8000-{number:012d}",
             name=MODELS[(number - 1) % len(MODELS)][0],
             memory_bytes=MODELS[(number - 1) % len(MODELS)][1],
             used_bytes=0,
@@ -150,7 +152,11 @@ def process_lines(word: str, processes: Mapping[int, int | None]) -> list[str]:
     return [f"{word} {pid} {'unknown' if size is None else size}" for pid, size in processes.items()]
 
 
-def write_cdi(folder: Path, cards: Sequence[SimulatedCard]) -> Path:
+def cdi_file(folder: Path, seed: int = 0) -> Path:
+    return folder / f"nbd-simulated-{seed:04x}.json"
+
+
+def write_cdi(path: Path, cards: Sequence[SimulatedCard]) -> Path:
     """A CDI spec for these cards and their instances: each device is called by its uuid and is a harmless copy of /dev/null."""
     null = {"hostPath": "/dev/null", "type": "c", "major": 1, "minor": 3}
     devices = [
@@ -158,7 +164,6 @@ def write_cdi(folder: Path, cards: Sequence[SimulatedCard]) -> Path:
         for index, card in enumerate(cards)
         for uuid in (card.uuid, *(instance.uuid for instance in card.instances))
     ]
-    path = folder / CDI_FILE
     write(path, json.dumps({"cdiVersion": "0.5.0", "kind": "nvidia.com/gpu", "devices": devices}, indent=2).splitlines())
     return path
 

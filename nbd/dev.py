@@ -188,7 +188,7 @@ def simulated_gpus(asked: Wish) -> list[str]:
     folder.mkdir(exist_ok=True)
     cards, box = simulate.default_cards(asked.simulate_gpus, seed(asked)), folder / "gpus.txt"
     library = simulate.compile_library(folder)
-    if not box.exists():
+    if not box.exists() or any(card.uuid not in box.read_text() for card in cards):
         simulate.write_cards(box, *cards)
     simulate.write_cdi(simulate.cdi_file(CDI_FOLDER, seed(asked)), cards)
     return [f'gpus.library_folder="{library.parent}"', f'gpus.simulated_box="{box}"']

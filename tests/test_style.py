@@ -183,7 +183,7 @@ def run(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *argv], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
-@pytest.mark.parametrize("tool", ["ruff check nbd tests", "mypy", "vulture nbd tests/vulture_allowed.py --min-confidence 60"])
+@pytest.mark.parametrize("tool", ["ruff check nbd tests", "mypy", "vulture"])
 def test_tools(tool: str) -> None:
     result = run(*tool.split())
     assert result.returncode == 0, result.stdout + result.stderr

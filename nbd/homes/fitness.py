@@ -5,9 +5,6 @@ from __future__ import annotations
 from ..errors import HostUnfit
 from .model import HomeFacts, HomeReady, HomeRequest
 
-UNPROTECTED = "this home is on this box's disk alone"
-
-
 def fit(request: HomeRequest, facts: HomeFacts) -> HomeReady:
     """Raises HostUnfit(home_unfit) with the command that mends it."""
     if not facts.exists:
@@ -19,4 +16,4 @@ def fit(request: HomeRequest, facts: HomeFacts) -> HomeReady:
     if facts.owner_uid != request.uid:
         message = f"the home {request.path} belongs to uid {facts.owner_uid}, not to {request.person} (uid {request.uid})"
         raise HostUnfit(message, code="home_unfit", hint=f"an admin can look: ls -ld {request.path}")
-    return HomeReady(request.path, facts.free_bytes, facts.total_bytes, protected=False, note=UNPROTECTED)
+    return HomeReady(request.path, facts.free_bytes, facts.total_bytes)

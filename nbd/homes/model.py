@@ -1,4 +1,4 @@
-"""The nouns of homes: what is known of one, and what may be said of its protection."""
+"""The nouns of homes: what is asked and known of one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,3 @@ class HomeReady:
     path: str
     free_bytes: int
     total_bytes: int
-    protected: bool
-    """Whether what is saved there is copied to an object store."""
-    note: str

@@ -107,6 +107,7 @@ class CoreSettings:
     ready_within: float = setting("90s", duration, "Longest wait for an editor to answer after its container started.")
     crash_limit: int = setting(3, count, "So many wrong exits within crash_window leave the notebook FAILED; below, it is started again.")
     crash_window: float = setting("10min", duration, "See crash_limit.")
+    pull_images: bool = setting(True, flag, "Fetch an image that a profile names by a full reference when it is not on this box.")  # noqa: FBT003
     image_prefix: str = setting("localhost/nbd/", text, "What stands before the name of an image that nbd builds.")
 
 

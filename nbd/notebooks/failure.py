@@ -20,6 +20,7 @@ KILLED = 128 + 9
 
 CODES: dict[str, str] = {
     "image_missing": "The profile's image is not on this box.",
+    "pull_failed": "The profile's image could not be fetched.",
     "no_capacity": "No card that fits is free.",
     "editor_missing": "The image has no such editor.",
     "editor_exited": "The editor ended before, or while, it was used.",

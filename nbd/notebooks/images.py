@@ -30,6 +30,9 @@ class Images:
     def pull(self, reference: str) -> AsyncGenerator[Progress, None]:
         return self._followed(f"pull {reference}", self._store.pull(reference))
 
+    def pulling(self, reference: str) -> bool:
+        return f"pull {reference}" in self._busy
+
     async def _followed(self, what: str, said: AsyncGenerator[Said, None]) -> AsyncGenerator[Progress, None]:
         if what in self._busy:
             raise Conflict(f"somebody else does this already: {what}", hint="wait for it: nbctl image ls", code="busy")

@@ -164,6 +164,13 @@ class Lives:
         message = "its container was gone when nbd looked: the box was restarted, or somebody removed it"
         await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", message, "start it again: nbctl start"))
 
+    async def free(self, notebook: str) -> None:
+        """End a lease that no run holds."""
+        try:
+            await self._stopper.release(notebook)
+        except NbdError as error:
+            log.warning("the lease of %s stays: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
+
     async def _start_failed(self, notebook: str, failure: Failure) -> None:
         log.warning("%s did not start: %s", notebook, failure.message, extra={"NBD_NOTEBOOK": notebook})
         state = State.FAILED if failure.code in PERSONS_FAULT else State.ERROR

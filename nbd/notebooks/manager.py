@@ -15,7 +15,7 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import NotFound
+from ..errors import NbdError, NotFound, Unreachable
 from ..gpus.model import Refusal
 from ..messages import StartRequest
 from ..profiles import Profile
@@ -26,6 +26,7 @@ from .roster import Roster
 from .starter import Parts, no_capacity
 
 log = logging.getLogger(__name__)
+FIRST_LOOK_SECONDS = 15.0
 
 
 class Manager:
@@ -33,10 +34,11 @@ class Manager:
         self._parts = parts
         self._roster = roster
         self._tasks = hands.tasks
-        self._stopper = hands.stopper
         self._lives = lives
         self._rules = rules
         self._clocks = parts.clocks
+        self._looked = asyncio.Event()
+        """Set once what runs was compared with what is wanted."""
         self._deciding = asyncio.Lock()
         """Held from reading what is wanted of a notebook to having written what is wanted now, so that ten who ask at once make one."""
 
@@ -46,6 +48,7 @@ class Manager:
         Raises InvalidInput (name, profile, GPUs), NoCapacity when nothing fits and nobody waits; then nothing was made.
         """
         name = checked_name(request.name)
+        await self._first_look()
         row = self._roster.find(owner, name)
         if row and row.want is Want.RUNNING:
             return row, False
@@ -85,10 +88,14 @@ class Manager:
         seen = await self._parts.containers.seen()
         leased = {lease.notebook for lease in await self._parts.leases.leases()}
         actions = plan(World(self._roster.all(), seen, busy | self._tasks.busy(), self._lives.watched(), leased))
+        if any(isinstance(action, (Adopt, Restore)) for action in actions):
+            # Before anybody can be given a card: what runs holds the cards that its label names, whatever the state says.
+            await self._parts.gpus.rebuild(await self._parts.containers.leases())
         for action in actions:
             log.info("%s %s: %s", type(action).__name__, getattr(action, "notebook", ""), action.reason)
-            await self._carry_out(action)
+            await self._tried(action)
         await self._sweep(seen, busy)
+        self._looked.set()
         return actions
 
     def profile(self, name: str) -> Profile:
@@ -103,6 +110,14 @@ class Manager:
         """Stop working; every notebook stays as it is."""
         self._lives.close()
         await self._tasks.close()
+
+    async def _first_look(self) -> None:
+        """A start that went ahead of the first look could make a second copy of what runs and is not known yet."""
+        try:
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self._looked.wait()
+        except TimeoutError:
+            raise Unreachable("nbd has not seen yet what runs on this box", hint="nbctl status says what is in the way") from None
 
     async def _want_running(self, owner: str, name: str, profile: Profile, request: StartRequest) -> tuple[Notebook, bool]:
         row = self._roster.find(owner, name)
@@ -119,11 +134,19 @@ class Manager:
             await self._lives.begin(row.id)
         return self._roster.get(row.id), True
 
+    async def _tried(self, action: Action) -> None:
+        """One that fails is due again at the next look; the others are carried out all the same."""
+        try:
+            await self._carry_out(action)
+        except NbdError as error:
+            log.warning("%s failed: %s", type(action).__name__, error)
+
     async def _carry_out(self, action: Action) -> None:
         lives, tasks = self._lives, self._tasks
         match action:
             case Restore(row, container):
-                await self._restore(row, container)
+                await self._roster.add(row)
+                tasks.follow(row.id, lives.adopt(row.id, container))
             case Adopt(notebook, container):
                 tasks.follow(notebook, lives.adopt(notebook, container))
             case Discard(container):
@@ -137,12 +160,7 @@ class Manager:
             case Finish(notebook):
                 tasks.follow(notebook, lives.stop(notebook))
             case FreeLease(notebook):
-                await self._stopper.release(notebook)
-
-    async def _restore(self, row: Notebook, container: str) -> None:
-        await self._roster.add(row)
-        await self._parts.gpus.rebuild([lease for lease in await self._parts.containers.leases() if lease.notebook == row.id])
-        self._tasks.follow(row.id, self._lives.adopt(row.id, container))
+                tasks.follow(notebook, lives.free(notebook))
 
     async def _sweep(self, seen: Sequence[Seen], busy: frozenset[str]) -> None:
         """Networks and folders of notebooks that neither live nor have a container."""

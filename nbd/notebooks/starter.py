@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..editors import EDITORS
-from ..errors import Deadline, HostUnfit, NoCapacity, StartFailed
+from ..errors import Conflict, Deadline, HostUnfit, NoCapacity, StartFailed
 from ..gpus.model import Grant, Lease, Refusal, Request
 from ..messages import Progress, Waiting
 from ..profiles import Profile
 from . import spec
+from .images import Images
 from .model import Notebook, Occupant, Phase
 from .ports import Containers, EditorDoor, Folders, Gpus, Homes, Leases, Logs, Networks, People, Process, Processes
 from .roster import Passing, Roster
 
 T = TypeVar("T")
+PULL_POLL_SECONDS = 0.2
 
 WORDS = {
     Phase.IMAGE: "looking for its image",
@@ -60,6 +62,7 @@ class Parts:
     people: People
     gpus: Gpus
     leases: Leases
+    images: Images
     clocks: Clocks
 
 
@@ -71,6 +74,8 @@ class House:
     image_prefix: str
     limits: spec.HostLimits
     ready_seconds: float
+    pull_images: bool = True
+    """Whether an image of somebody else's that a profile names is fetched when it is not here."""
 
 
 class Starter:
@@ -84,7 +89,7 @@ class Starter:
         """Bring the notebook up. On return its editor answers. Raises NbdError; the caller tears down."""
         who = await self._occupant(notebook)
         async with self._phase(notebook, Phase.IMAGE):
-            await self._image(profile)
+            await self._image(notebook, profile)
         async with self._phase(notebook, Phase.HOME):
             await self._parts.homes.ready(who)
             folder = await self._parts.folders.make(notebook, who)
@@ -137,13 +142,31 @@ class Starter:
             raise HostUnfit(f"{owner} has no account on this box any more", code="home_unfit", hint=f"make one: useradd --create-home {owner}")
         return who
 
-    async def _image(self, profile: Profile) -> None:
+    async def _image(self, notebook: str, profile: Profile) -> None:
         reference = spec.image_of(profile, self._house.image_prefix)
         if await self._parts.containers.image_exists(reference):
             return
         built_here = reference.startswith(self._house.image_prefix)
-        hint = f"an admin can make it: nbctl image build {profile.image}" if built_here else f"an admin can fetch it: podman pull {reference}"
-        raise StartFailed(f"the image {reference} of profile {profile.name} is not on this box", code="image_missing", hint=hint)
+        if built_here or reference.startswith("localhost/") or not self._house.pull_images:
+            hint = f"an admin can make it: nbctl image build {profile.image}" if built_here else f"an admin can fetch it: podman pull {reference}"
+            raise StartFailed(f"the image {reference} of profile {profile.name} is not on this box", code="image_missing", hint=hint)
+        try:
+            await self._pull(notebook, reference)
+        except Conflict:
+            await self._pulled_by_another(notebook, reference)
+
+    async def _pull(self, notebook: str, reference: str) -> None:
+        async with aclosing(self._parts.images.pull(reference)) as steps:
+            async for progress in steps:
+                self._roster.show(notebook, Passing(progress))
+
+    async def _pulled_by_another(self, notebook: str, reference: str) -> None:
+        """Somebody else's start fetches the same image: wait for that; when it fails, fetch it ourselves."""
+        self._roster.show(notebook, Passing(Progress(Phase.IMAGE, f"{reference} is being fetched for another notebook")))
+        while self._parts.images.pulling(reference):
+            await asyncio.sleep(PULL_POLL_SECONDS)
+        if not await self._parts.containers.image_exists(reference):
+            await self._pull(notebook, reference)
 
     async def _lease(self, row: Notebook, request: Request | None) -> list[Lease]:
         if request is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from nbd.gpus.model import Card
 from nbd.gpus.pool import Pool
 from nbd.messages import StartRequest
+from nbd.notebooks.images import Images
 from nbd.notebooks.lives import Hands, Lives, Rules
 from nbd.notebooks.manager import Manager
 from nbd.notebooks.model import Notebook, State
@@ -20,6 +21,7 @@ from nbd.notebooks.stopper import Stopper
 from nbd.notebooks.tasks import Tasks
 from nbd.profiles import Profile, parse_profile
 from tests.fakes.driver import FakeDriver, FakeSpecs
+from tests.fakes.images import FakeImageStore
 from tests.fakes.leases import MemoryLeases
 from tests.fakes.machine import (
     FakeContainers,
@@ -45,6 +47,8 @@ PROFILES: dict[str, Profile] = {
         "gpu": "[gpu]\n",
         "shared": '[gpu]\nshared = true\nmemory = "8GiB"\n',
         "odd": 'image = "odd"\n',
+        "foreign": 'image = "example.org/lab/torch:2"\n',
+        "unknown": 'image = "example.org/lab/none:1"\n',
         "alone": 'network = "none"\n',
     }.items()
 }
@@ -68,7 +72,7 @@ class Household:
         clocks = Clocks(lambda: self.now, time.monotonic)
         parts = Parts(
             FakeContainers(machine, instance), FakeNetworks(machine), FakeProcesses(machine), FakeEditors(machine), FakeHomes(machine),
-            FakeFolders(machine), FakeLogs(), FakePeople(), pool, self.leases, clocks,
+            FakeFolders(machine), FakeLogs(), FakePeople(), pool, self.leases, Images(FakeImageStore(machine)), clocks,
         )  # fmt: skip
         self.pool, self.roster = pool, Roster(self.store)
         house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)
@@ -102,6 +106,12 @@ class Household:
             if not actions:
                 return
         raise AssertionError(f"reconcile goes on and on: {actions}")
+
+    async def calm_but_for_leases(self) -> None:
+        for _ in range(5):
+            await self.manager.reconcile()
+            for row in self.roster.all():
+                await self.manager.settled(row.id)
 
     async def until(self, what: Callable[[], bool], seconds: float = 5.0) -> None:
         deadline = time.monotonic() + seconds

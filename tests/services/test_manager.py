@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from nbd.errors import HostUnfit, InvalidInput, NoCapacity, Unreachable
-from nbd.gpus.model import Card
+from nbd.gpus.model import Card, Lease
 from nbd.gpus.ports import CardProcess
 from nbd.messages import StartRequest
 from nbd.notebooks.model import Phase, State, Want
@@ -19,6 +20,8 @@ from tests.services.household import IMAGE, Household
 @pytest.fixture
 async def house() -> AsyncIterator[Household]:
     house = Household()
+    await house.manager.reconcile()
+    house.machine.calls.clear()
     yield house
     await house.manager.close()
 
@@ -314,6 +317,7 @@ async def test_a_crash_at_every_step_of_a_start(profile: str) -> None:
     """The daemon dies at its k-th call to Podman, for every k: it comes up again, the start is finished, nothing is there twice."""
     for step in range(1, 40):
         house = Household()
+        await house.manager.reconcile()
         house.machine.pause = 0.0005
         row = await house.start(profile=profile)
         reached = await stopped_at(house, step)
@@ -331,6 +335,7 @@ async def test_a_crash_at_every_step_of_a_start(profile: str) -> None:
 async def test_a_crash_at_every_step_of_a_stop() -> None:
     for step in range(1, 40):
         house = Household()
+        await house.manager.reconcile()
         row = await house.up(profile="gpu")
         house.machine.pause = 0.0005
         await house.manager.stop(row.id, "user")
@@ -360,3 +365,50 @@ async def test_an_image_without_network_gets_none(house: Household) -> None:
     row = await house.up(profile="alone")
     assert house.machine.networks == set()
     assert house.machine.boxes[row.container or ""].spec.network is None
+
+
+async def test_a_foreign_image_is_fetched_once_for_two_who_start(house: Household) -> None:
+    first, second = await house.start("a", "foreign"), await house.start("b", "foreign")
+    await house.manager.settled(first.id)
+    await house.manager.settled(second.id)
+    assert [house.roster.get(row.id).state for row in (first, second)] == [State.RUNNING, State.RUNNING]
+    assert house.machine.calls.count("pull") == 1
+
+
+async def test_an_image_that_its_registry_lacks_is_an_error(house: Household) -> None:
+    row = await house.start("a", "unknown")
+    await house.manager.settled(row.id)
+    failure = house.roster.get(row.id).failure
+    assert failure
+    assert (failure.code, failure.message) == ("image_missing", "its registry has no image example.org/lab/none:1")
+
+
+async def test_a_start_before_the_first_look_waits_for_it() -> None:
+    house = Household()
+    starting = asyncio.create_task(house.start())
+    await asyncio.sleep(0)
+    assert not starting.done()
+    assert house.roster.all() == ()
+    await house.manager.reconcile()
+    row = await starting
+    await house.manager.settled(row.id)
+    assert house.roster.get(row.id).state is State.RUNNING
+    await house.manager.close()
+
+
+async def test_one_repair_that_fails_does_not_hold_up_the_others(house: Household) -> None:
+    row = await house.up()
+    house.store.rows["zzz"] = replace(row, id="zzz", name="other", container=None, state=State.STARTING)
+    await house.crash()
+    house.driver.failure = Unreachable("the driver is silent")
+    await house.leases.replace("gone", [Lease("GPU-a", "gone", "ada/gone", 0.0)])
+    await house.calm_but_for_leases()
+    assert {item.state for item in house.roster.all()} == {State.RUNNING}
+
+
+async def test_a_lost_lease_comes_back_before_the_card_can_be_given_away(house: Household) -> None:
+    row = await house.up(profile="gpu")
+    house.leases._leases.clear()
+    await house.crash()
+    await house.calm()
+    assert [lease.notebook for lease in await house.leases.leases()] == [row.id]

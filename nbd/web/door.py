@@ -121,7 +121,7 @@ class Door:
     def _away(self, visit: Visit, row: Row) -> web.StreamResponse:
         """The editor is not there: a page in its place that comes back by itself, or words for a script."""
         if for_person(visit.request):
-            return self._render.page(visit, "away.html", status=503, notebook=row.view)
+            return self._render.page(visit, "away.html", status=503, notebook=row.view, ready=False)
         error = Unreachable(f"{row.view.name} is {row.view.state.lower()}: {row.view.sentence}", hint=row.view.hint, code="notebook_away")
         return self._render.problem(visit, error, to_person=False)
 
@@ -146,5 +146,3 @@ def for_person(request: web.BaseRequest) -> bool:
 
 def is_asset(which: str, path: str) -> bool:
     return path.startswith("/static/") if which == PAGES else path.startswith("/.nbd/static/")
-
-

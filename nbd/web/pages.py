@@ -13,14 +13,13 @@ from .corelink import CoreLink
 from .enter import Entrance
 from .live import Live
 from .origins import Origins
-from .render import Renderer, waterfall
+from .render import Renderer
 from .table import DoorTable
 from .visit import Policy, Route, Visit
+from .words import waterfall
 
-LOG_LINES = 40
+LOG_LINES = 2000
 ORDER = ("STARTING", "RUNNING", "PARKED", "FROZEN", "STOPPING", "FAILED", "ERROR", "STOPPED", "DELETING")
-CAN_START = frozenset({"STOPPED", "FAILED", "ERROR"})
-CAN_STOP = frozenset({"STARTING", "RUNNING", "PARKED", "FROZEN"})
 
 
 class Pages:
@@ -64,7 +63,7 @@ class Pages:
 
     async def home(self, visit: Visit, _: str) -> web.StreamResponse:
         mine = sorted(self._table.mine(visit.person), key=lambda view: (ORDER.index(view.state) if view.state in ORDER else 0, view.name))
-        return self._render.page(visit, "home.html", notebooks=mine, can_start=CAN_START, can_stop=CAN_STOP, **await self._box(visit))
+        return self._render.page(visit, "home.html", notebooks=mine, **await self._box(visit))
 
     async def new(self, visit: Visit, _: str) -> web.StreamResponse:
         return await self._new(visit, StartRequest(name=free_name(self._table.mine(visit.person))))
@@ -87,20 +86,13 @@ class Pages:
 
     async def notebook(self, visit: Visit, id: str) -> web.StreamResponse:
         view = await self._mine(visit, id)
-        return self._render.page(
-            visit,
-            "notebook.html",
-            notebook=view,
-            waterfall=waterfall(view.phases),
-            auto_open=visit.query("then") == "open",
-            can_start=CAN_START,
-            can_stop=CAN_STOP,
-        )
+        auto_open = visit.query("then") == "open"
+        return self._render.page(visit, "notebook.html", notebook=view, waterfall=waterfall(view.phases), auto_open=auto_open)
 
     async def log(self, visit: Visit, id: str) -> web.StreamResponse:
         view = await self._mine(visit, id)
         text = await self._core.text(f"/v1/notebooks/{view.id}/logs", visit.token)
-        return self._render.page(visit, "log.html", notebook=view, lines=text.splitlines()[-2000:])
+        return self._render.page(visit, "log.html", notebook=view, lines=text.splitlines()[-LOG_LINES:])
 
     async def start(self, visit: Visit, id: str) -> web.StreamResponse:
         view = await self._mine(visit, id)
@@ -138,7 +130,7 @@ class Pages:
         row = visit.decision.row
         if row is None:
             raise NotFound("there is no such notebook")
-        return self._render.page(visit, "away.html", notebook=row.view)
+        return self._render.page(visit, "away.html", notebook=row.view, ready=row.socket is not None)
 
     async def _mine(self, visit: Visit, id: str) -> NotebookView:
         """Core is asked where the table does not know: it may be a moment behind. Raises NotFound also for what is another's."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +13,11 @@ from aiohttp import web
 from .. import wire
 from ..errors import NbdError
 from ..messages import Problem, ProblemAnswer
-from ..notebooks.model import Phase
 from .origins import Origins
 from .visit import Visit
+from .words import CAN_START, CAN_STOP, FILTERS
 
 FOLDER = Path(__file__).parent
-STATE_WORDS = {
-    "STARTING": "Starting",
-    "RUNNING": "Running",
-    "PARKED": "Parked",
-    "FROZEN": "Frozen",
-    "STOPPING": "Stopping",
-    "STOPPED": "Stopped",
-    "FAILED": "Failed",
-    "ERROR": "Error",
-    "DELETING": "Deleting",
-    "WAITING": "In line",
-}
-PHASE_WORDS = {
-    Phase.IMAGE: "Image",
-    Phase.HOME: "Home",
-    Phase.NETWORK: "Network",
-    Phase.LEASE: "GPUs",
-    Phase.CREATE: "Container",
-    Phase.START: "Start",
-    Phase.READY: "Editor ready",
-}
 ORIGIN_ONLY = "strict-origin-when-cross-origin"
 """Other origins learn ours and no more: by that word the notebook's own address knows that the Open button led there."""
 TITLES = {401: "Not signed in", 403: "Refused", 404: "Not found", 409: "Not now", 421: "Wrong address", 502: "No answer", 503: "One moment"}
@@ -59,8 +36,8 @@ class Renderer:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._jinja.filters.update(size=size, ago=ago, clock=clock, took=took, state=STATE_WORDS.get, phase=PHASE_WORDS.get)
-        self._jinja.globals.update(version=self._version, pages=origins.pages)
+        self._jinja.filters.update(FILTERS)
+        self._jinja.globals.update(version=self._version, pages=origins.pages, can_start=CAN_START, can_stop=CAN_STOP)
         # A form may lead to a notebook's own address: the Open button does.
         self._policy = (
             "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; "
@@ -113,39 +90,3 @@ class Renderer:
             return self.own(web.Response(status=error.status, text=text, content_type="application/json"))
         title = TITLES.get(error.status, "This did not work")
         return self.page(visit, "problem.html", status=error.status, title=title, error=error)
-
-
-def size(value: int | None) -> str:
-    if value is None:
-        return "unknown"
-    gib = value / 1024**3
-    return f"{gib:.3g} GiB" if gib >= 0.1 else f"{value / 1024**2:.0f} MiB"
-
-
-def took(seconds: float) -> str:
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def ago(moment: float) -> str:
-    seconds = max(0.0, time.time() - moment)
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds // length:.0f} {unit}"
-    return "moments"
-
-
-def clock(moment: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
-
-
-def waterfall(phases: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Finished phases in their order, each with where its bar begins and how long it is, in thousandths of the whole."""
-    known = [(phase, phases[phase]) for phase in Phase if phase in phases]
-    whole = sum(seconds for _, seconds in known) or 1.0
-    rows, begun = [], 0.0
-    for phase, seconds in known:
-        rows.append({"phase": phase, "seconds": seconds, "x": round(1000 * begun / whole), "width": max(4, round(1000 * seconds / whole))})
-        begun += seconds
-    return rows

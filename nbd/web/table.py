@@ -104,7 +104,5 @@ def changes(before: tuple[dict[str, SignIn], dict[str, Row]], after: tuple[dict[
     """What happened between two whole tables, as the events that would have said so."""
     gone = [DoorEvent(DoorKind.SIGN_OUT, key) for key in before[0] if key not in after[0]]
     gone += [DoorEvent(DoorKind.NOTEBOOK_GONE, id) for id in before[1] if id not in after[1]]
-    new = [
-        DoorEvent(DoorKind.NOTEBOOK, id, notebook=row.view, socket=row.socket) for id, row in after[1].items() if before[1].get(id) != row
-    ]
+    new = [DoorEvent(DoorKind.NOTEBOOK, id, notebook=row.view, socket=row.socket) for id, row in after[1].items() if before[1].get(id) != row]
     return gone + new

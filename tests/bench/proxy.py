@@ -126,7 +126,7 @@ def measure(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbd-bench-")))
         peers = start(stack, folder, arguments.node_modules or installed(folder))
-        rows = [
+        rows: list[list[str | float]] = [
             ["small answers, requests/s", *small_answers(peers, arguments)],
             ["one 1 GiB download, GB/s", *best(peers, download, 3)],
             *([f"WebSocket echo, {count} open, ms", *best(peers, echo_latency(count), arguments.rounds)] for count in (1, 32, 256)),
@@ -293,7 +293,7 @@ class Ping(asyncio.Protocol):
 # the report
 
 
-def report(peers: Sequence[Peer], rows: Sequence[Sequence[str | float]], note: str) -> None:
+def report(peers: Sequence[Peer], rows: list[list[str | float]], note: str) -> None:
     lines = [f"| what | {' | '.join(peer.name for peer in peers)} | nbd : chp | goal |", "|---|" + "---|" * (len(peers) + 2)]
     goals = (">= 1.0", ">= 2.0", "<= 1.0", "<= 1.0", "<= 1.0")
     for (what, *figures), goal in zip(rows, goals, strict=True):
@@ -310,7 +310,9 @@ def report(peers: Sequence[Peer], rows: Sequence[Sequence[str | float]], note: s
 def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     node = subprocess.run(["node", "--version"], check=True, capture_output=True, text=True).stdout.strip()
-    return f"{os.cpu_count()} cores {platform.machine()}, {memory:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}, node {node}."
+    return (
+        f"{os.cpu_count()} cores {platform.machine()}, {memory:.0f} GiB, Linux {platform.release()}, Python {platform.python_version()}, node {node}."
+    )
 
 
 def free_port() -> int:

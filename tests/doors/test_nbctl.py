@@ -19,9 +19,7 @@ PROFILES = (
     ProfileView("gpu-2", "Two GPUs", "", "jupyter", "jupyter", 8, 64 * GIB, 2, "2 GPUs", available=False, reason="1 of 2 cards is free"),
 )
 IMAGES = (
-    ImageView(
-        "jupyter", "localhost/nbd-jupyter:1", present=True, size_bytes=GIB * 8 // 5, created=1_795_168_800.0, versions={"python": "3.11.2"}
-    ),
+    ImageView("jupyter", "localhost/nbd-jupyter:1", present=True, size_bytes=GIB * 8 // 5, created=1_795_168_800.0, versions={"python": "3.11.2"}),
     ImageView("base", "localhost/nbd-base:1", present=False),
 )
 

@@ -132,9 +132,9 @@ class FakeCore:
         try:
             for event in (*whole, DoorEvent(DoorKind.SYNCED)):
                 await answer.write(f"data: {wire.encode(event)}\n\n".encode())
-            while (event := await self._next(queue)) is not None:
+            while (piece := await self._next(queue)) is not None:
                 if self.talks:
-                    await answer.write(event)
+                    await answer.write(piece)
         finally:
             self._subscribers.discard(queue)
         return answer

@@ -65,7 +65,7 @@ class Editor:
 
     async def _small(self, request: web.Request) -> web.Response:
         self.seen.append(request)
-        return web.Response(body=SMALL, headers={"X-Editor": "yes"})
+        return web.Response(body=SMALL, headers={"X-Editor": "yes"}, content_type="text/plain")
 
     async def _big(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request)
@@ -115,7 +115,9 @@ class Editor:
         answer = web.Response()
         for cookie in ("_xsrf=1; Path=/", "nbd_session=evil; Path=/", "wide=1; Domain=localhost", "__Host-nbd_session=evil", "NBD_x=1; path=/"):
             answer.headers.add("Set-Cookie", cookie)
-        answer.headers.update({"Clear-Site-Data": '"cookies"', "Strict-Transport-Security": "max-age=9", "Service-Worker-Allowed": "/", "X-Kept": "1"})
+        answer.headers.update(
+            {"Clear-Site-Data": '"cookies"', "Strict-Transport-Security": "max-age=9", "Service-Worker-Allowed": "/", "X-Kept": "1"}
+        )
         return answer
 
     async def _echo(self, request: web.Request) -> web.StreamResponse:

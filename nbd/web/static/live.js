@@ -1,0 +1,52 @@
+// Keeps a page true: when the door says that something changed, the page is fetched again and its live parts are exchanged.
+"use strict";
+const body = document.body;
+
+function exchange(fresh) {
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const now = fresh.getElementById(old.id);
+    if (!now || now.outerHTML === old.outerHTML) continue;
+    const focus = old.contains(document.activeElement) && document.activeElement.id;
+    old.replaceWith(document.adoptNode(now));
+    if (focus) document.getElementById(focus)?.focus({ preventScroll: true });
+  }
+}
+
+function goOn() {
+  const ready = document.querySelector("[data-ready]");
+  if (ready) location.replace(location.pathname === body.dataset.look ? ready.dataset.ready : location.href);
+  const open = document.querySelector("form[data-auto]");
+  if (open && !goOn.done) {
+    goOn.done = true;
+    history.replaceState(null, "", location.pathname); // "back" must not open it again
+    open.requestSubmit();
+  }
+}
+
+let busy = false, again = false;
+async function refresh() {
+  if (busy) { again = true; return; }
+  busy = true;
+  try {
+    const answer = await fetch(body.dataset.look || location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (answer.status === 401) return location.reload();
+    if (answer.status === 404) return location.assign("/");
+    if (answer.ok) {
+      exchange(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      goOn();
+    }
+  } catch { /* the door is away; the event stream comes back by itself and asks again */ } finally {
+    busy = false;
+    if (again) { again = false; refresh(); }
+  }
+}
+
+if (body.dataset.events) {
+  new EventSource(body.dataset.events).addEventListener("changed", refresh);
+  setInterval(() => { if (!document.hidden) refresh(); }, 10000); // what no event tells of: memory in use, "for 5 min"
+}
+goOn();
+addEventListener("submit", (event) => {
+  const button = event.target.querySelector("button:not(.link)");
+  if (button) { button.setAttribute("aria-busy", "true"); setTimeout(() => button.removeAttribute("aria-busy"), 8000); }
+});

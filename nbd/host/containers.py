@@ -14,7 +14,7 @@ from ..notebooks.model import Notebook
 from ..notebooks.ports import Process
 from ..notebooks.reconcile import Seen
 from ..notebooks.spec import LABEL, ContainerSpec
-from .podman import SHORT_SECONDS, Call, Podman
+from .podman import SHORT_SECONDS, Call, Podman, listed, understood
 from .processes import KernelProcesses
 
 LOG_BYTES = 4 << 20
@@ -33,11 +33,14 @@ class PodmanContainers:
         self._instance = instance
 
     async def seen(self) -> Sequence[Seen]:
-        return [self._seen_of_list(item) for item in await self._list(everything=True)]
+        items = await self._list(everything=True)
+        with understood():
+            return [self._seen_of_list(item) for item in items]
 
     async def leases(self) -> Sequence[Lease]:
-        labels = [item.get("Labels") or {} for item in await self._list(everything=False)]
-        return [lease for label in labels for lease in _leases(label)]
+        items = await self._list(everything=False)
+        with understood():
+            return [lease for item in items for lease in _leases(item.get("Labels") or {})]
 
     async def image_exists(self, reference: str) -> bool:
         try:
@@ -53,22 +56,23 @@ class PodmanContainers:
             if not IMAGE_MISSING.search(error.message):
                 raise
             raise StartFailed(f"the image {spec.image} is not on this box", code="image_missing", hint=error.message) from None
-        return str(answer["Id"])
+        with understood():
+            return str(answer["Id"])
 
     async def start(self, container: str) -> Process:
         try:
             await self._podman.ask(Call("POST", f"/containers/{container}/start"))
         except HostUnfit as error:
             raise _start_error(error) from None
-        facts = await self._inspect(container)
-        process = self._processes.of_pid(int(facts["State"].get("Pid") or 0), container) if facts else None
+        process = await self.process(container)
         if process is None:
             raise StartFailed("the editor ended as soon as it was started", code="editor_exited")
         return process
 
     async def process(self, container: str) -> Process | None:
         facts = await self._inspect(container)
-        return self._processes.of_pid(int(facts["State"].get("Pid") or 0), facts["Id"]) if facts else None
+        with understood():
+            return self._processes.of_pid(int(facts["State"].get("Pid") or 0), facts["Id"]) if facts else None
 
     async def kill(self, container: str, signal: str) -> None:
         try:
@@ -91,6 +95,10 @@ class PodmanContainers:
         facts = await self._inspect(container)
         if facts is None:
             return None
+        with understood():
+            return self._seen_of_facts(facts)
+
+    def _seen_of_facts(self, facts: Mapping[str, Any]) -> Seen:
         state = facts["State"]
         alive = self._processes.of_pid(int(state.get("Pid") or 0), facts["Id"]) is not None
         status = str(state.get("Status"))
@@ -104,13 +112,17 @@ class PodmanContainers:
             facts: dict[str, Any] = await self._podman.ask(Call("GET", f"/containers/{container}/json", seconds=SHORT_SECONDS))
         except NotFound:
             return None
-        labels = (facts.get("Config") or {}).get("Labels") or {}
-        return facts if labels.get(f"{LABEL}instance") == self._instance else None
+        with understood():
+            labels = (facts.get("Config") or {}).get("Labels") or {}
+            return facts if facts["Id"] and labels.get(f"{LABEL}instance") == self._instance else None
 
     async def _list(self, *, everything: bool) -> list[dict[str, Any]]:
         filters = '{"label":[' + wire.encode(f"{LABEL}instance={self._instance}") + "]}"
         answer = await self._podman.ask(Call("GET", "/containers/json", {"all": str(everything).lower(), "filters": filters}))
-        return list(answer or [])
+        items = listed(answer)
+        with understood():
+            # Asked for already by the filter; what is not ours must never be acted on, whatever Podman makes of a filter.
+            return [item for item in items if (item.get("Labels") or {}).get(f"{LABEL}instance") == self._instance]
 
     def _seen_of_list(self, item: Mapping[str, Any]) -> Seen:
         status = str(item.get("State"))

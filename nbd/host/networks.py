@@ -16,7 +16,7 @@ from collections.abc import Collection
 from ..errors import Conflict, HostUnfit, NbdError, NotFound
 from ..notebooks.spec import LABEL
 from . import commands
-from .podman import SHORT_SECONDS, Call, Podman
+from .podman import SHORT_SECONDS, Call, Podman, listed, understood
 
 TABLE = "nbd"
 PREFIX = "nbd"
@@ -75,7 +75,9 @@ class PodmanNetworks:
     async def existing(self) -> Collection[str]:
         filters = f'{{"label":["{LABEL}instance={self._instance}"]}}'
         answer = await self._podman.ask(Call("GET", "/networks/json", {"filters": filters}, seconds=SHORT_SECONDS))
-        return frozenset(item["labels"][f"{LABEL}id"] for item in answer or [] if f"{LABEL}id" in (item.get("labels") or {}))
+        items = listed(answer)
+        with understood():
+            return frozenset(item["labels"][f"{LABEL}id"] for item in items if f"{LABEL}id" in (item.get("labels") or {}))
 
     async def guard(self) -> None:
         present = await commands.run(["nft", "list", "table", "inet", TABLE], NFT_SECONDS)

@@ -7,20 +7,24 @@ container of ours needs. Works with Podman 4.3 to 5.x; the API version asked for
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 from podman.api.client import APIClient
+from podman.api.uds import UDSConnection, UDSConnectionPool, UDSSocket
 from podman.errors import APIError, PodmanError
 
 from ..errors import Conflict, Deadline, HostUnfit, NbdError, NotFound, Unreachable
 from .blocking import Blocking
+from .cdi import BY_UUID
 
 API_VERSION = "4.3.0"
 AT_ONCE = 16
 """Calls under way at a time: ten people who start together do not wait for each other, and a hung Podman holds few threads."""
+NO_CONTENT = 204
 SHORT_SECONDS = 10.0
 HEALTH_SECONDS = 2.0
 
@@ -63,12 +67,12 @@ class Podman:
             self._idle.pop().close()
 
     def _ask(self, call: Call, seconds: float) -> Any:
-        client = self._idle.pop() if self._idle else APIClient(base_url=f"http+unix://{self._socket}", version=API_VERSION)
+        client = self._idle.pop() if self._idle else client_of(self._socket)
         try:
             send = {"GET": client.get, "POST": client.post, "DELETE": client.delete}[call.method]
             data: dict[str, Any] = {} if call.body is None else {"data": json.dumps(call.body), "headers": {"Content-Type": "application/json"}}
             answer = send(call.path, params=dict(call.params or {}), timeout=seconds, **data)
-            body = answer.content
+            body = whole(answer)
         except requests.Timeout:
             client.close()
             raise Deadline(f"Podman did not answer within {seconds:g} s", hint="look at it: systemctl status podman") from None
@@ -78,6 +82,39 @@ class Podman:
             raise Unreachable(f"Podman cannot be reached at {self._socket}: {innermost(error)}", hint=hint) from None
         self._idle.append(client)
         return parsed(answer.status_code, body)
+
+
+def client_of(socket: str) -> APIClient:
+    client = APIClient(base_url=f"http+unix://{socket}", version=API_VERSION)
+    adapter: Any = client.get_adapter("http://")
+    adapter.poolmanager.pool_classes_by_scheme = {"http": Pool}
+    return client
+
+
+class Connection(UDSConnection):
+    """podman-py's own forgets the descriptor of a socket that nobody listens on."""
+
+    def connect(self) -> None:
+        sock = UDSSocket(self.uds)
+        sock.settimeout(self.timeout)
+        try:
+            sock.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+class Pool(UDSConnectionPool):
+    ConnectionCls = Connection
+
+
+def whole(answer: Any) -> bytes:
+    """The body. Raises ConnectionError when it was cut off in the head: the client library takes that for an answer without a body."""
+    body: bytes = answer.content
+    if not {"content-length", "transfer-encoding"} & {name.lower() for name in answer.headers} and answer.status_code != NO_CONTENT and not body:
+        raise ConnectionError("its answer was cut off")
+    return body
 
 
 def parsed(status: int, body: bytes) -> Any:
@@ -99,7 +136,27 @@ def as_error(status: int, message: str) -> NbdError:
         return Conflict(message)
     if "no space left on device" in message:
         return HostUnfit("no space is left for containers", code="disk_full", hint="make room: podman image prune, or a larger /var/lib/containers")
+    if "CDI device" in message:
+        # Podman looks into the specifications when a container starts: they changed after nbd looked.
+        return HostUnfit(f"a card cannot be given to the container: {message}", code="cdi_missing", hint=f"write the specification anew: {BY_UUID}")
     return HostUnfit(f"Podman refused: {message}", code="podman_refused")
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Around the reading of an answer. One without the fields that Podman documents is an error of Podman's, not a defect that ends core."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise Unreachable(f"Podman's answer is not understood: {error!r}", hint="look at it: journalctl -u podman") from None
+
+
+def listed(answer: Any) -> list[dict[str, Any]]:
+    """An answer that must be a list. Podman says [] for none; nothing at all would read as "all containers are gone", so it is refused."""
+    with understood():
+        if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
+            raise TypeError(f"{str(answer)[:60]} instead of a list of objects")
+        return answer
 
 
 def innermost(error: BaseException) -> str:

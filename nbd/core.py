@@ -187,14 +187,15 @@ def build(config: Config, places: Places, database: Database) -> Core:
     images = Images(PodmanImages(places.images, config.core.image_prefix, EDITORS))
     parts = Parts(containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database, images, clocks)
     rules = rules_of(config)
-    starter = Starter(parts, roster, House(instance, config.core.image_prefix, host_limits(), rules.ready_seconds, config.core.pull_images))
+    limits = host_limits()
+    starter = Starter(parts, roster, House(instance, config.core.image_prefix, limits, rules.ready_seconds, config.core.pull_images))
     hands = Hands(starter, Stopper(parts, roster, config.gpus.release_within), Tasks())
     lives = Lives(parts, roster, hands, rules, shelf.profiles)
     manager = Manager(parts, roster, hands, lives, rules)
     register = Register(accounts, database, Lifetimes(config.web.sign_in_lifetime, config.web.ticket_lifetime), time.time)
     origin = Origin(config)
     showcase = Showcase(roster, database, names, origin.of_notebook)
-    site = Site(instance, platform.node(), time.time(), origin.pages, config.core.image_prefix, shelf.profiles)
+    site = Site(instance, platform.node(), time.time(), origin.pages, config.core.image_prefix, shelf.profiles, config.core.default_profile, limits)
     health = Health({"podman": podman.health, "network": networks.health, "homes": homes.health, "profiles": shelf.health}, processes.container_of)
     routes = [
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),

@@ -16,7 +16,7 @@ from ..notebooks.image import Base
 from ..notebooks.images import Images
 from ..notebooks.model import Notebook
 from ..notebooks.roster import Roster
-from ..notebooks.spec import image_of
+from ..notebooks.spec import HostLimits, image_of
 from ..people.access import may_use
 from ..people.model import Person
 from ..profiles import Profile
@@ -37,6 +37,8 @@ class Site:
     web: str
     image_prefix: str
     profiles: Profiles
+    default_profile: str
+    limits: HostLimits
 
 
 class MachineRoutes:
@@ -86,7 +88,9 @@ class MachineRoutes:
         return await self.gpus(ask)
 
     async def profiles(self, ask: Ask) -> list[ProfileView]:
-        return [await self._profile_view(profile) for profile in self._offered(ask.person).values()]
+        """What a start without a choice would get comes first."""
+        offered = sorted(self._offered(ask.person).values(), key=lambda profile: (profile.name != self._site.default_profile, profile.name))
+        return [await self._profile_view(profile) for profile in offered]
 
     async def profile(self, ask: Ask) -> ProfileView:
         offered = self._offered(ask.person)
@@ -123,8 +127,10 @@ class MachineRoutes:
     async def _profile_view(self, profile: Profile) -> ProfileView:
         available, reason = await self._fits(profile)
         request = profile.gpu_request(None)
+        # What a notebook would really get: a profile may promise more than this box has.
+        cpus, memory = min(profile.cpus, self._site.limits.cpus), min(profile.memory, self._site.limits.memory_bytes)
         return ProfileView(
-            profile.name, profile.title, profile.description, profile.editor, profile.image, profile.cpus, profile.memory,
+            profile.name, profile.title, profile.description, profile.editor, profile.image, cpus, memory,
             request.count if request else 0, gpu_text(profile), available, reason,
         )  # fmt: skip
 

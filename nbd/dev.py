@@ -72,7 +72,7 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
         settings += await podman(children, config, places)
         for name in ("sync", "core", "web"):
             await keep(children, program(name, asked.folder, settings))
-        await core_answers(places)
+        await programs_answer(places)
         print(banner(config, asked), flush=True)
         if asked.start:
             await first_notebook(asked.start, places)
@@ -122,10 +122,20 @@ async def answers(socket_path: str, question: str = "/_ping") -> bool:
         return False
 
 
-async def core_answers(places: Places) -> None:
-    async with deadline("core"):
-        while not await answers(str(places.socket), "/v1/status"):
+async def programs_answer(places: Places) -> None:
+    """Both that a start needs: a notebook asked for right after the banner must not fail because sync came up a moment later."""
+    async with deadline("core and sync"):
+        while not (await answers(str(places.socket), "/v1/status") and await listens(places.sync_socket)):
             await asyncio.sleep(0.02)
+
+
+async def listens(socket_path: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(str(socket_path))
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 @contextlib.asynccontextmanager

@@ -102,9 +102,10 @@ async def running(folder: Path) -> AsyncIterator[Daemon]:
 
 async def answers(places: Places) -> bool:
     try:
-        return (await unixhttp.ask(str(places.socket), "GET", "/v1/status")).status == 200
+        answer = await unixhttp.ask(str(places.socket), "GET", "/v1/status")
     except (OSError, NbdError):
         return False
+    return answer.status == 200 and json.loads(answer.body)["parts"]["homes"] == "ok"
 
 
 def core_pid(parent: int) -> int:

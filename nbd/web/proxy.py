@@ -170,6 +170,8 @@ def framed(request: web.BaseRequest, answer: Answer, end: bytes) -> tuple[bytes,
     """The head as the browser gets it, and the body where all of it is here already. `end` ends the line before the framing."""
     code, reason, fields, body = answer.head.code, answer.head.reason, answer.head.raw_headers, answer.body
     length = answer.head.headers.get("Content-Length")
+    if code == 101:
+        raise Unreachable("the editor switched protocols without being asked", code="bad_gateway")
     if code in NO_BODY or request.method == "HEAD":
         told = framing(int(length)) if length is not None and code not in NO_LENGTH else b"\r\n"
         return answer_head(code, reason, fields, end + told), b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Renderer:
             auto_reload=False,
         )
         self._jinja.filters.update(FILTERS)
-        self._jinja.globals.update(version=self._version, pages=origins.pages, can_start=CAN_START, can_stop=CAN_STOP)
+        self._jinja.globals.update(version=self._version, pages=origins.pages, can_start=CAN_START, can_stop=CAN_STOP, host=platform.node())
         # A form may lead to a notebook's own address: the Open button does.
         self._policy = (
             "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; "

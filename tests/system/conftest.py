@@ -1,4 +1,4 @@
-"""People and images of the system tests' own: made once, gone afterwards."""
+"""A person of the system tests' own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from .real_box import Person, account
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def ada() -> Iterator[Person]:
     with account("nbdtest-ada") as person:
         yield person

@@ -189,6 +189,15 @@ class RealBox:
 
         return until(find, 15, lambda: f"{name} does not run\n{self.output[-2000:]}")
 
+    def wait_for_the_door(self) -> None:
+        """Return when somebody listens where the pages are."""
+
+        def listens() -> bool:
+            with closing(socket.socket()) as probe:
+                return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+        until(listens, 15, lambda: self.output[-2000:])
+
     def containers(self) -> set[str]:
         return set(podman("ps", "--all", "--no-trunc", "--quiet", "--filter", f"label=io.nbd.instance={self.instance}").split())
 

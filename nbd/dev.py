@@ -70,9 +70,8 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
         children.callback(os.close, take_lock(lock_file(places)))
         children.callback(forget_simulated_gpus, asked)
         settings += await podman(children, config, places)
-        for name in ("sync", "core", "web"):
-            await keep(children, program(name, asked.folder, settings))
-        await programs_answer(places)
+        programs = [await keep(children, program(name, asked.folder, settings)) for name in ("sync", "core", "web")]
+        await programs_answer(places, programs)
         print(banner(config, asked), flush=True)
         if asked.start:
             await first_notebook(asked.start, places)
@@ -92,10 +91,11 @@ def program(name: str, folder: Path, settings: Sequence[str]) -> Program:
     return Program(f"nbd {name}", (sys.executable, "-m", "nbd", name, "--dir", str(folder), *assignments))
 
 
-async def keep(children: contextlib.AsyncExitStack, wanted: Program) -> None:
+async def keep(children: contextlib.AsyncExitStack, wanted: Program) -> Child:
     child = Child(wanted)
     await child.start()
     children.push_async_callback(child.stop)
+    return child
 
 
 async def podman(children: contextlib.AsyncExitStack, config: Config, places: Places) -> list[str]:
@@ -122,10 +122,13 @@ async def answers(socket_path: str, question: str = "/_ping") -> bool:
         return False
 
 
-async def programs_answer(places: Places) -> None:
+async def programs_answer(places: Places, programs: Sequence[Child]) -> None:
     """Both that a start needs: a notebook asked for right after the banner must not fail because sync came up a moment later."""
     async with deadline("core and sync"):
         while not (await answers(str(places.socket), "/v1/status") and await listens(places.sync_socket)):
+            for child in programs:
+                if child.refused:
+                    raise HostUnfit(f"{child.name} cannot run here", hint="it says why above", code="not_up")
             await asyncio.sleep(0.02)
 
 

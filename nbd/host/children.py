@@ -31,6 +31,12 @@ class Child:
         self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self.refused = False
+        """Whether it has ended with an error of its own, which starting it again mends only when somebody mends the box meanwhile."""
+
+    @property
+    def name(self) -> str:
+        return self._program.name
 
     @property
     def pid(self) -> int | None:
@@ -54,6 +60,7 @@ class Child:
         while self._process:
             began = loop.time()
             code = await self._process.wait()
+            self.refused = self.refused or code > 0
             backoff = 0.2 if loop.time() - began > CALM_SECONDS else min(backoff * 2, MOST_BACKOFF_SECONDS)
             log.error("%s ended by itself (%s); it is started again in %g s", self._program.name, code, backoff)
             await asyncio.sleep(backoff)

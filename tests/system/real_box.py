@@ -235,7 +235,7 @@ class RealBox:
 def real_box(folder: Path, *argv: str, who: Person | None = None, gpus: int = 0, settings: str = "") -> Iterator[RealBox]:
     """An nbd that is up; however the test ends, nothing of it stays."""
     box = RealBox(folder / "d", who, gpus)
-    box.folder.mkdir(mode=0o755)
+    box.folder.mkdir(mode=0o755, exist_ok=True)
     if settings:
         (box.folder / "nbd.toml").write_text(settings)
     try:

@@ -51,14 +51,14 @@ class Door:
         visit: Visit | None = None
         try:
             which = self._checked(request)
-            if not self._table.fresh() and not is_asset(which, request.path):
+            if not self._table.fresh() and not is_asset(which, request.raw_path):
                 await self._wait_for_core()
             ask = self._ask(request, which)
             decision = authorise(ask, self._table.sign_ins, self._table.notebooks, self._wall_clock())
             visit = Visit(request, ask, decision)
             if which == PAGES:
                 return await self.pages.answer(visit)
-            if request.path.startswith(OWN):
+            if request.raw_path.startswith(OWN):
                 return await self.at_notebooks.answer(visit)
             return await self._through(visit)
         except NbdError as error:
@@ -68,7 +68,7 @@ class Door:
         except ConnectionError:
             raise
         except Exception:
-            log.exception("a request to %s broke the door", request.path[:200])
+            log.exception("a request to %s broke the door", request.raw_path[:200])
             return self._said(request, visit, NbdError("this is a bug in nbd; it is in the journal", hint="see: journalctl -u nbd-web"))
 
     def _checked(self, request: web.BaseRequest) -> str:
@@ -129,7 +129,7 @@ class Door:
         answer = self._render.problem(visit, error, to_person=for_person(request))
         if error.retryable:
             answer.headers["Retry-After"] = "2"
-        if isinstance(error, InvalidInput | WrongVersion | WrongHost):
+        if isinstance(error, InvalidInput | WrongVersion | WrongHost | WrongMethod):
             answer.force_close()
         return answer
 

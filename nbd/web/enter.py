@@ -55,7 +55,7 @@ class Entrance:
 
     def _confirm(self, visit: Visit, ticket: str, other: str) -> web.StreamResponse:
         # The address has the ticket in it, so it may go to no other site; our own form must still say where it comes from.
-        return self._render.page(visit, "confirm.html", referrer="same-origin", ticket=ticket, path=visit.request.path, other=other)
+        return self._render.page(visit, "confirm.html", referrer="same-origin", ticket=ticket, path=visit.path, other=other)
 
     def _hold(self, redeemed: Redeemed) -> str:
         """A link is spent when we learn whose it is: what it gave waits here, under a new secret, for a yes."""

@@ -26,6 +26,11 @@ class Visit:
     form: Mapping[str, str] = field(default_factory=dict)
     """What a POST brought."""
 
+    @property
+    def path(self) -> str:
+        """As it was sent: what is written in another way is another path."""
+        return self.request.raw_path.partition("?")[0]
+
     def query(self, name: str) -> str:
         return str(self.request.query.get(name, ""))
 
@@ -83,7 +88,7 @@ class Router:
         raise NotFound("there is no such page")
 
     async def answer(self, visit: Visit) -> web.StreamResponse:
-        route, id = self.find(visit.request.method, visit.request.path)
+        route, id = self.find(visit.request.method, visit.path)
         if route.policy is not Policy.PUBLIC:
             check_signed_in(visit.decision)
         if route.method == "POST":
@@ -110,9 +115,11 @@ async def read_form(request: web.BaseRequest) -> dict[str, str]:
 
 
 def check_signed_in(decision: Decision) -> None:
-    """Raises NotSignedIn or Refused, in the person's words, for a request that may not pass."""
+    """Raises NotSignedIn, NotFound or Refused, in the person's words, for a request that may not pass."""
     if decision.why is Why.FOREIGN_ORIGIN:
         raise Refused("another site's page asked for this; nothing was done", code="foreign_origin")
+    if decision.why is Why.NOT_YOURS:
+        raise NotFound("there is no such notebook")
     if decision.why is Why.TWO_PEOPLE:
         raise NotSignedIn("this browser is signed in here as two people", hint="delete the cookies of this address, then: nbctl login")
     if not decision.allowed:

@@ -129,8 +129,9 @@ def measure(arguments: argparse.Namespace) -> None:
         rows: list[list[str | float]] = [
             ["small answers, requests/s", *small_answers(peers, arguments)],
             ["one 1 GiB download, GB/s", *best(peers, download, 3)],
-            *([f"WebSocket echo, {count} open, ms", *best(peers, echo_latency(count), arguments.rounds)] for count in (1, 32, 256)),
         ]
+        for count in (1, 32, 256):
+            rows.append([f"WebSocket echo, {count} open, ms", *best(peers, echo_latency(count), arguments.rounds)])
     report(peers, rows, arguments.note)
 
 

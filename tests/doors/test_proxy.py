@@ -101,7 +101,9 @@ async def test_an_upload_that_the_editor_refuses_half_way_gets_the_refusal(w: Wo
 
 async def test_expect_continue_is_answered_by_the_door(w: World, token: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", w.port)
-    head = f"POST /echo HTTP/1.1\r\nHost: {ADA}.localhost:{w.port}\r\nCookie: nbd_session={token}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    head = (
+        f"POST /echo HTTP/1.1\r\nHost: {ADA}.localhost:{w.port}\r\nCookie: nbd_session={token}\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    )
     writer.write(head.encode())
     assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
     writer.write(b"hello")

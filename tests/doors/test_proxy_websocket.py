@@ -16,7 +16,7 @@ MIB = 1024 * 1024
 PROTOCOL = "v1.kernel.websocket.jupyter.org"
 
 
-def join(w: World, token: str, origin: str | None = None, id: str = ADA) -> "aiohttp.client._WSRequestContextManager":
+def join(w: World, token: str, origin: str | None = None, id: str = ADA) -> aiohttp.client._WSRequestContextManager:
     headers = {"Cookie": f"nbd_session={token}"} | ({} if origin == "" else {"Origin": origin or w.origin(id)})
     return w.http.ws_connect(w.origin(id) + "/ws", headers=headers, max_msg_size=0, protocols=(PROTOCOL,))
 

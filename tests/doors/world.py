@@ -39,7 +39,7 @@ class World:
 
     def ask(
         self, method: str, url: str, token: str = "", headers: Mapping[str, str] | None = None, **rest: object
-    ) -> "aiohttp.client._RequestContextManager":
+    ) -> aiohttp.client._RequestContextManager:
         """A request as a browser's: Host from the URL, the cookie of `token`; no redirect is followed."""
         sent = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"} | dict(headers or {})
         if token:

@@ -13,7 +13,7 @@ from pathlib import Path
 from aiohttp import web
 
 from nbd import wire
-from nbd.errors import NbdError, NoCapacity, NotFound, NotSignedIn
+from nbd.errors import NbdError, NoCapacity, NotFound, NotSignedIn, Unreachable
 from nbd.messages import (
     DoorEvent,
     DoorKind,
@@ -55,21 +55,21 @@ class FakeCore:
         self.calls: list[str] = []
         self.refusal: NbdError | None = None
         """What the next start is refused with."""
-        self.talks = True
-        """False: the subscription stays open and silent."""
+        self.down = False
+        """True: every call is answered as a core answers that is going."""
         self.origin = "http://{host}localhost:0"
         self._made = 0
-        self._subscribers: set[asyncio.Queue[DoorEvent | None]] = set()
+        self.subscribers: set[asyncio.Queue[DoorEvent | None]] = set()
 
     # what a test does
 
     def sign_in(self, name: str, notebook: str | None = None, *, seconds: float = 3600) -> str:
-        token = self._secret("token")
-        self._add(token, SignIn(digest(token), person(name), time.time() + seconds, notebook))
+        token = self.secret("token")
+        self.add(token, SignIn(digest(token), person(name), time.time() + seconds, notebook))
         return token
 
     def ticket(self, name: str, notebook: str | None = None) -> str:
-        ticket = self._secret("ticket")
+        ticket = self.secret("ticket")
         self.tickets[ticket] = SignIn("", person(name), time.time() + 3600, notebook)
         return ticket
 
@@ -78,37 +78,61 @@ class FakeCore:
         self.sockets.pop(view.id, None)
         if socket is not None:
             self.sockets[view.id] = str(socket)
-        self._tell(self._row(view))
+        self.tell(self.row(view))
         return view
 
     def remove(self, id: str) -> None:
         del self.notebooks[id]
-        self._tell(DoorEvent(DoorKind.NOTEBOOK_GONE, id))
+        self.tell(DoorEvent(DoorKind.NOTEBOOK_GONE, id))
 
     def sign_out(self, token: str) -> None:
         del self.sign_ins[digest(token)]
-        self._tell(DoorEvent(DoorKind.SIGN_OUT, digest(token)))
+        self.tell(DoorEvent(DoorKind.SIGN_OUT, digest(token)))
 
     def end_subscriptions(self) -> None:
-        for queue in self._subscribers:
+        for queue in self.subscribers:
             queue.put_nowait(None)
+
+    # what both do
+
+    def add(self, token: str, sign_in: SignIn) -> SignIn:
+        self.sign_ins[sign_in.token_sha256] = sign_in
+        self.tokens[sign_in.token_sha256] = token
+        self.tell(DoorEvent(DoorKind.SIGN_IN, sign_in.token_sha256, sign_in=sign_in))
+        return sign_in
+
+    def row(self, view: NotebookView) -> DoorEvent:
+        return DoorEvent(DoorKind.NOTEBOOK, view.id, notebook=view, socket=self.sockets.get(view.id))
+
+    def tell(self, event: DoorEvent) -> None:
+        for queue in self.subscribers:
+            queue.put_nowait(event)
+
+    def secret(self, what: str) -> str:
+        self._made += 1
+        return f"canary-{what}-{self._made:04}-abcdefghijklmnop"
+
+    def new_id(self) -> str:
+        self._made += 1
+        return f"n{self._made:09}"
 
     @asynccontextmanager
     async def serve(self, path: Path) -> AsyncIterator[None]:
-        app = web.Application(middlewares=[self._errors])
+        api = Api(self)
+        app = web.Application(middlewares=[api.errors])
         app.add_routes(
             [
-                web.get("/v1/door/events", self._events),
-                web.post("/v1/door/redeem", self._redeem),
-                web.get("/v1/notebooks/{id}", self._show),
-                web.post("/v1/notebooks", self._start),
-                web.post("/v1/notebooks/{id}/stop", self._stop),
-                web.delete("/v1/notebooks/{id}", self._delete),
-                web.post("/v1/notebooks/{id}/open", self._open),
-                web.get("/v1/notebooks/{id}/logs", self._logs),
-                web.get("/v1/profiles", self._profiles),
-                web.get("/v1/gpus", self._gpus),
-                web.post("/v1/logout", self._logout),
+                web.get("/v1/door/events", api.events),
+                web.post("/v1/door/redeem", api.redeem),
+                web.get("/v1/notebooks/{id}", api.show),
+                web.post("/v1/notebooks", api.start),
+                web.post("/v1/notebooks/{id}/stop", api.stop),
+                web.delete("/v1/notebooks/{id}", api.delete),
+                web.post("/v1/notebooks/{id}/open", api.open),
+                web.get("/v1/notebooks/{id}/logs", api.logs),
+                web.get("/v1/profiles", api.profiles),
+                web.get("/v1/gpus", api.gpus),
+                web.post("/v1/logout", api.logout),
             ]
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -120,23 +144,27 @@ class FakeCore:
             self.end_subscriptions()
             await runner.cleanup()
 
-    # what core does
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
+class Api:
+    """The routes that the web door uses, over a FakeCore's tables."""
+
+    def __init__(self, core: FakeCore) -> None:
+        self._core = core
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await answer.prepare(request)
         queue: asyncio.Queue[DoorEvent | None] = asyncio.Queue()
-        self._subscribers.add(queue)
-        whole = [DoorEvent(DoorKind.SIGN_IN, key, sign_in=sign_in) for key, sign_in in self.sign_ins.items()]
-        whole += [self._row(view) for view in self.notebooks.values()]
+        self._core.subscribers.add(queue)
+        whole = [DoorEvent(DoorKind.SIGN_IN, key, sign_in=sign_in) for key, sign_in in self._core.sign_ins.items()]
+        whole += [self._core.row(view) for view in self._core.notebooks.values()]
         try:
             for event in (*whole, DoorEvent(DoorKind.SYNCED)):
                 await answer.write(f"data: {wire.encode(event)}\n\n".encode())
             while (piece := await self._next(queue)) is not None:
-                if self.talks:
-                    await answer.write(piece)
+                await answer.write(piece)
         finally:
-            self._subscribers.discard(queue)
+            self._core.subscribers.discard(queue)
         return answer
 
     async def _next(self, queue: asyncio.Queue[DoorEvent | None]) -> bytes | None:
@@ -147,102 +175,83 @@ class FakeCore:
             return b": alive\n\n"
         return None if event is None else f"data: {wire.encode(event)}\n\n".encode()
 
-    async def _redeem(self, request: web.Request) -> web.Response:
+    async def redeem(self, request: web.Request) -> web.Response:
         ticket = wire.decode(RedeemRequest, await request.read(), strict=True).ticket
-        self.calls.append("redeem")
-        sign_in = self.tickets.pop(ticket, None)
+        self._core.calls.append("redeem")
+        sign_in = self._core.tickets.pop(ticket, None)
         if sign_in is None:
             raise NotSignedIn("this link was used already, or is too old", hint="ask for a new one: nbctl login")
-        token = self._secret("token")
-        return said(Redeemed(token, self._add(token, replace(sign_in, token_sha256=digest(token)))))
+        token = self._core.secret("token")
+        return said(Redeemed(token, self._core.add(token, replace(sign_in, token_sha256=digest(token)))))
 
-    async def _show(self, request: web.Request) -> web.Response:
+    async def show(self, request: web.Request) -> web.Response:
         return said(self._mine(request))
 
-    async def _start(self, request: web.Request) -> web.Response:
+    async def start(self, request: web.Request) -> web.Response:
         who = self._who(request)
         asked = wire.decode(StartRequest, await request.read(), strict=True)
-        self.calls.append(f"start {who}/{asked.name} {asked.profile} {asked.gpus} {asked.wait}")
-        if self.refusal is not None:
-            refusal, self.refusal = self.refusal, None
+        self._core.calls.append(f"start {who}/{asked.name} {asked.profile} {asked.gpus} {asked.wait}")
+        if self._core.refusal is not None:
+            refusal, self._core.refusal = self._core.refusal, None
             raise refusal
-        known = next((view for view in self.notebooks.values() if (view.owner, view.name) == (who, asked.name)), None)
-        view = known or notebook(self._id(), who, asked.name)
-        return said(self.put(replace(view, state="STARTING", sentence="is starting")))
+        known = next((view for view in self._core.notebooks.values() if (view.owner, view.name) == (who, asked.name)), None)
+        view = known or notebook(self._core.new_id(), who, asked.name)
+        return said(self._core.put(replace(view, state="STARTING", sentence="is starting")))
 
-    async def _stop(self, request: web.Request) -> web.Response:
+    async def stop(self, request: web.Request) -> web.Response:
         view = self._mine(request)
-        self.calls.append(f"stop {view.name}")
-        return said(self.put(replace(view, state="STOPPED", sentence="was stopped by you")))
+        self._core.calls.append(f"stop {view.name}")
+        return said(self._core.put(replace(view, state="STOPPED", sentence="was stopped by you")))
 
-    async def _delete(self, request: web.Request) -> web.Response:
+    async def delete(self, request: web.Request) -> web.Response:
         view = self._mine(request)
-        self.calls.append(f"delete {view.name}")
-        self.remove(view.id)
+        self._core.calls.append(f"delete {view.name}")
+        self._core.remove(view.id)
         return web.Response(status=204)
 
-    async def _open(self, request: web.Request) -> web.Response:
+    async def open(self, request: web.Request) -> web.Response:
         view = self._mine(request)
-        origin = self.origin.format(host=f"{view.id}.")
-        return said(OpenAnswer(f"{origin}/.nbd/enter?ticket={self.ticket(view.owner, view.id)}", time.time() + 60))
+        origin = self._core.origin.format(host=f"{view.id}.")
+        return said(OpenAnswer(f"{origin}/.nbd/enter?ticket={self._core.ticket(view.owner, view.id)}", time.time() + 60))
 
-    async def _logs(self, request: web.Request) -> web.Response:
+    async def logs(self, request: web.Request) -> web.Response:
         self._mine(request)
-        return web.Response(text=self.log)
+        return web.Response(text=self._core.log)
 
-    async def _profiles(self, request: web.Request) -> web.Response:
+    async def profiles(self, request: web.Request) -> web.Response:
         self._who(request)
-        return said(tuple(self.profiles))
+        return said(tuple(self._core.profiles))
 
-    async def _gpus(self, request: web.Request) -> web.Response:
+    async def gpus(self, request: web.Request) -> web.Response:
         self._who(request)
-        return said(self.gpus)
+        return said(self._core.gpus)
 
-    async def _logout(self, request: web.Request) -> web.Response:
+    async def logout(self, request: web.Request) -> web.Response:
         who = self._who(request)
-        self.calls.append(f"logout {who}")
-        for key, sign_in in list(self.sign_ins.items()):
+        self._core.calls.append(f"logout {who}")
+        for key, sign_in in list(self._core.sign_ins.items()):
             if sign_in.person.name == who:
-                self.sign_out(self.tokens[key])
+                self._core.sign_out(self._core.tokens[key])
         return web.Response(status=204)
 
     def _mine(self, request: web.Request) -> NotebookView:
-        view = self.notebooks.get(request.match_info["id"])
+        view = self._core.notebooks.get(request.match_info["id"])
         if view is None or view.owner != self._who(request):
             raise NotFound("there is no such notebook")
         return view
 
     def _who(self, request: web.Request) -> str:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        sign_in = self.sign_ins.get(digest(token))
+        sign_in = self._core.sign_ins.get(digest(token))
         if sign_in is None or sign_in.notebook is not None:
             raise NotSignedIn("not signed in, or no longer", hint="sign in again: nbctl login")
         return sign_in.person.name
 
-    def _add(self, token: str, sign_in: SignIn) -> SignIn:
-        self.sign_ins[sign_in.token_sha256] = sign_in
-        self.tokens[sign_in.token_sha256] = token
-        self._tell(DoorEvent(DoorKind.SIGN_IN, sign_in.token_sha256, sign_in=sign_in))
-        return sign_in
-
-    def _row(self, view: NotebookView) -> DoorEvent:
-        return DoorEvent(DoorKind.NOTEBOOK, view.id, notebook=view, socket=self.sockets.get(view.id))
-
-    def _tell(self, event: DoorEvent) -> None:
-        for queue in self._subscribers:
-            queue.put_nowait(event)
-
-    def _secret(self, what: str) -> str:
-        self._made += 1
-        return f"canary-{what}-{self._made:04}-abcdefghijklmnop"
-
-    def _id(self) -> str:
-        self._made += 1
-        return f"n{self._made:09}"
-
     @web.middleware
-    async def _errors(self, request: web.Request, handler: object) -> web.StreamResponse:
+    async def errors(self, request: web.Request, handler: object) -> web.StreamResponse:
         try:
+            if self._core.down:
+                raise Unreachable("core stops")
             return await handler(request)  # type: ignore[operator,no-any-return]
         except NbdError as error:
             return said(ProblemAnswer(Problem(error.code, error.message, error.hint, error.retryable)), error.status)

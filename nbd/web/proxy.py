@@ -32,9 +32,13 @@ CLOSE = b"\r\nConnection: close\r\n"
 class Sent(web.StreamResponse):
     """For aiohttp: the answer is on the wire already. Holds nothing of a request, so that two of them serve all."""
 
-    def __init__(self, *, keep_alive: bool) -> None:
+    def __init__(self, *, stay: bool) -> None:
         super().__init__()
-        self._keep_alive = keep_alive
+        self._stay = stay
+
+    @property
+    def keep_alive(self) -> bool:
+        return self._stay
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         return None
@@ -43,7 +47,7 @@ class Sent(web.StreamResponse):
         return None
 
 
-KEPT, CLOSED = Sent(keep_alive=True), Sent(keep_alive=False)
+KEPT, CLOSED = Sent(stay=True), Sent(stay=False)
 
 
 class Target(NamedTuple):

@@ -21,10 +21,9 @@ class Right(NamedTuple):
 class Side(asyncio.Protocol):
     """One end. `on_lost` is told when its connection is over."""
 
-    __slots__ = ("_near", "_on_lost", "_write", "far")
+    __slots__ = ("_on_lost", "_write", "far")
 
-    def __init__(self, near: asyncio.Transport, far: asyncio.Transport, on_lost: Callable[[BaseException | None], None]) -> None:
-        self._near = near
+    def __init__(self, far: asyncio.Transport, on_lost: Callable[[BaseException | None], None]) -> None:
         self.far = far
         self._write = far.write
         self._on_lost = on_lost
@@ -54,8 +53,8 @@ class Tunnel:
         self._open = 2
         self._on_browser_lost = on_browser_lost
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        browser.set_protocol(Side(browser, editor, self._browser_lost))
-        editor.set_protocol(Side(editor, browser, self._editor_lost))
+        browser.set_protocol(Side(editor, self._browser_lost))
+        editor.set_protocol(Side(browser, self._editor_lost))
         for end in self._ends:
             if not end.is_closing():
                 end.resume_reading()

@@ -18,7 +18,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 )
-pytestmark = [pytest.mark.real, pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here")]
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here")
 
 
 @pytest.fixture

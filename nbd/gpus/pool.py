@@ -151,6 +151,10 @@ class Pool:
                 if len(leases) > 1 and any(lease.sharing is Sharing.EXCLUSIVE for lease in leases):
                     await self.quarantine(card, f"claimed by {' and '.join(sorted(lease.holder for lease in leases))} at once")
 
+    async def absence(self) -> str:
+        """Why this box has no card to lease; empty where it has some."""
+        return (await self._cards.driver()).reason
+
     async def survey(self) -> Survey:
         leases, quarantines = tuple(await self._store.leases()), await self._store.quarantines()
         waiters = tuple(ticket.waiter for ticket in self._line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .errors import InvalidInput
+
 EDITOR_FOLDER = "/run/nbd"
 """Where the notebook's own folder of the host is mounted. Only the web program and the person may enter it."""
 SOCKET_NAME = "editor.sock"
@@ -46,3 +48,10 @@ EDITORS: Mapping[str, Editor] = {
         {"JUPYTER_RUNTIME_DIR": "/tmp/jupyter", "JUPYTER_ALLOW_INSECURE_WRITES": "1"},
     ),
 }
+
+
+def checked_editor(name: str) -> str:
+    """`name` if there is such an editor. Raises InvalidInput."""
+    if name not in EDITORS:
+        raise InvalidInput(f"there is no editor {name[:60]!r}", hint="known: " + ", ".join(EDITORS), code="unknown_editor")
+    return name

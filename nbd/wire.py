@@ -44,7 +44,7 @@ def decode(kind: type[T], text: str | bytes, *, strict: bool = False) -> T:
     """Parse JSON text. Raises InvalidInput for text that is not JSON or not a `kind`."""
     try:
         message = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the second: nested a thousand deep
         raise InvalidInput(f"not JSON: {error}") from None
     return load(kind, message, strict=strict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -133,7 +134,7 @@ class NotebookRoutes:
 
 
 def lines_asked(text: str) -> int:
-    if not text.isdigit() or int(text) > MOST_LINES:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > MOST_LINES:
         raise InvalidInput(f"lines must be a number up to {MOST_LINES}")
     return int(text)
 

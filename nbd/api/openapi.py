@@ -31,7 +31,7 @@ def operation(route: Route) -> dict[str, Any]:
         "x-who": route.who.value,
         "parameters": parameters,
         "responses": {
-            "200": {"description": "done", "content": content},
+            "2XX": {"description": "done", "content": content},
             "default": {"description": "refused or failed", "content": {"application/json": {"schema": wire.schema(ProblemAnswer)}}},
         },
     }

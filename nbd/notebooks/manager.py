@@ -15,6 +15,7 @@ import string
 from collections.abc import Sequence
 from typing import Any
 
+from ..editors import checked_editor
 from ..errors import NbdError, NotFound, Unreachable
 from ..gpus.model import Refusal
 from ..messages import StartRequest
@@ -45,9 +46,11 @@ class Manager:
     async def start(self, owner: str, request: StartRequest) -> tuple[Notebook, bool]:
         """The notebook, on its way up, and whether this call began that. Asking again for one that is up or coming changes nothing.
 
-        Raises InvalidInput (name, profile, GPUs), NoCapacity when nothing fits and nobody waits; then nothing was made.
+        Raises InvalidInput (name, editor, profile, GPUs), NoCapacity when nothing fits and nobody waits; then nothing was made.
         """
         name = checked_name(request.name)
+        if request.editor is not None:
+            checked_editor(request.editor)
         await self._first_look()
         row = self._roster.find(owner, name)
         if row and row.want is Want.RUNNING:

@@ -30,8 +30,8 @@ def odd_images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
     made = {}
     for name, script in EDITORS.items():
         folder: Path = tmp_path_factory.mktemp(name)
-        steps = "FROM localhost/nbd/base:latest\n" + ("COPY --chmod=755 jupyter-lab /usr/local/bin/jupyter-lab\n" if script else f"LABEL odd={name}\n")
-        (folder / "Containerfile").write_text(steps)
+        step = "COPY --chmod=755 jupyter-lab /usr/local/bin/jupyter-lab" if script else f"LABEL odd={name}"
+        (folder / "Containerfile").write_text(f"FROM localhost/nbd/base:latest\n{step}\n")
         (folder / "jupyter-lab").write_text(script or "")
         made[name] = f"localhost/nbd-system-test/{name}:latest"
         argv = ["podman", "build", "--quiet", "--isolation", "chroot", "--network", "host", "--tag", made[name], str(folder)]

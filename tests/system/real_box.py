@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -68,6 +68,10 @@ def podman(*argv: str) -> str:
     return subprocess.run(["podman", *argv], check=True, capture_output=True, text=True, timeout=60).stdout
 
 
+def mounts() -> list[str]:
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
 @dataclass
 class RealBox:
     folder: Path
@@ -77,6 +81,8 @@ class RealBox:
     gpus: int = 0
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    mounted: frozenset[str] = field(default_factory=lambda: frozenset(mounts()))
+    """What was mounted before."""
 
     @property
     def socket(self) -> Path:
@@ -183,8 +189,9 @@ class RealBox:
         def find() -> psutil.Process | None:
             words = ["system", "service"] if name == "podman" else ["nbd", name]
             for child in psutil.Process(self.pid).children():
-                if all(word in child.cmdline() for word in words) and child.status() != psutil.STATUS_ZOMBIE:
-                    return child
+                with suppress(psutil.Error):  # a zombie, or gone by now
+                    if all(word in child.cmdline() for word in words):
+                        return child
             return None
 
         return until(find, 15, lambda: f"{name} does not run\n{self.output[-2000:]}")
@@ -204,14 +211,13 @@ class RealBox:
     def traces(self) -> dict[str, list[str]]:
         """All that this nbd has on the machine, by kind; empty when that is nothing."""
         networks = podman("network", "ls", "--format", "{{.Name}}", "--filter", f"label=io.nbd.instance={self.instance}").split()
-        mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
         folders = self.folder / "run/notebooks"
         found = {
             "containers": sorted(self.containers()),
             "networks": networks,
             "links": [name.removeprefix("nbd-") for name in networks if Path("/sys/class/net", name.replace("nbd-", "nbd", 1)).exists()],
             "processes": sorted(" ".join(process.cmdline()) for process in self.processes()),
-            "mounts": [mount for mount in mounts if mount.startswith(f"{self.folder}/")],
+            "mounts": [mount for mount in mounts() if mount.startswith(f"{self.folder}/") and mount not in self.mounted],
             "folders": [path.name for path in folders.iterdir()] if folders.is_dir() else [],
             "leases": self.leases(),
         }

@@ -44,7 +44,7 @@ def may_set(header: bytes) -> bool:
 
 
 def digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def session_cookie(redeemed: Redeemed, scheme: str, now: float) -> str:

@@ -7,6 +7,7 @@ are compared whole; a name that is not known gets no answer at all (DNS rebindin
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..notebooks.model import ID
 
@@ -15,7 +16,7 @@ PAGES = ""
 """What `Origins.which` says for the pages' own origin; a notebook's id is never empty."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Origins:
     scheme: str
     domain: str
@@ -23,11 +24,11 @@ class Origins:
     aliases: frozenset[str] = frozenset()
     """Further hosts the pages answer on: the loopback addresses the door listens on."""
 
-    @property
+    @cached_property
     def suffix(self) -> str:
         return "" if DEFAULT_PORTS.get(self.scheme) == self.port else f":{self.port}"
 
-    @property
+    @cached_property
     def pages(self) -> str:
         return f"{self.scheme}://{self.domain}{self.suffix}"
 

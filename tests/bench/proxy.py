@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+import psutil
 import uvloop
 
 from nbd.web.settings import DoorSettings
@@ -65,6 +66,13 @@ class Peer:
     echo_host: str = "localhost"
     files_token: str = ""
     echo_token: str = ""
+    pid: int = 0
+    """Of what relays the files."""
+
+    def cpu_seconds(self) -> float:
+        process = psutil.Process(self.pid)
+        times = [one.cpu_times() for one in (process, *process.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
 
     def headers(self, *, echo: bool) -> dict[str, str]:
         host, port, token = (self.echo_host, self.echo, self.echo_token) if echo else (self.files_host, self.files, self.files_token)
@@ -127,7 +135,7 @@ def measure(arguments: argparse.Namespace) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nbd-bench-")))
         peers = start(stack, folder, arguments.node_modules or installed(folder))
         rows: list[list[str | float]] = [
-            ["small answers, requests/s", *small_answers(peers, arguments)],
+            *small_answers(peers, arguments),
             ["one 1 GiB download, GB/s", *best(peers, download, 3)],
         ]
         for count in (1, 32, 256):
@@ -143,22 +151,24 @@ def start(stack: ExitStack, folder: Path, node_modules: Path) -> list[Peer]:
     with (folder / "files" / "big").open("wb") as big:
         big.truncate(GIB)
     relay = CONNECTION.format() + "".join(RELAY.format(port=mine, to=f"127.0.0.1:{to}") for mine, to in ((ng_files, files), (ng_echo, echo)))
+    pids: dict[str, int] = {}
     for name, servers, core in (("files", FILES.format(port=files, folder=folder), REST_CORE), ("relay", relay, PROXY_CORE)):
         (folder / f"{name}.conf").write_text(NGINX.format(folder=folder, name=name, servers=servers))
-        launch(stack, core, ["nginx", "-c", str(folder / f"{name}.conf"), "-e", str(folder / f"{name}.log")])
+        pids[name] = launch(stack, core, ["nginx", "-c", str(folder / f"{name}.conf"), "-e", str(folder / f"{name}.log")])
     me = [sys.executable, "-m", "tests.bench.proxy"]
     launch(stack, REST_CORE, [*me, "--role", "far", str(folder), str(echo)])
     wait_for((folder / "core.sock").exists)
-    launch(stack, PROXY_CORE, [*me, "--role", "door", str(folder / "core.sock"), str(door)])
+    pids["door"] = launch(stack, PROXY_CORE, [*me, "--role", "door", str(folder / "core.sock"), str(door)])
     chp = ["node", str(node_modules / "configurable-http-proxy" / "bin" / "configurable-http-proxy"), "--ip", "127.0.0.1", "--log-level", "error"]
     for mine, to in ((chp_files, files), (chp_echo, echo)):
-        launch(stack, PROXY_CORE, [*chp, "--port", str(mine), "--api-port", str(api), "--default-target", f"http://127.0.0.1:{to}"])
+        command = [*chp, "--port", str(mine), "--api-port", str(api), "--default-target", f"http://127.0.0.1:{to}"]
+        pids[f"chp {to}"] = launch(stack, PROXY_CORE, command)
         api += 1
-    tokens = (folder / "tokens").read_text().split()
+    files_token, echo_token = (folder / "tokens").read_text().split()
     peers = [
-        Peer("nbd", door, door, f"{HTTP}.localhost", f"{ECHO}.localhost", *tokens),
-        Peer("configurable-http-proxy", chp_files, chp_echo),
-        Peer("nginx", ng_files, ng_echo),
+        Peer("nbd", door, door, f"{HTTP}.localhost", f"{ECHO}.localhost", files_token, echo_token, pids["door"]),
+        Peer("configurable-http-proxy", chp_files, chp_echo, pid=pids[f"chp {files}"]),
+        Peer("nginx", ng_files, ng_echo, pid=pids["relay"]),
     ]
     for peer in peers:
         wait_for(lambda peer=peer: answers(peer))  # type: ignore[misc]
@@ -166,7 +176,7 @@ def start(stack: ExitStack, folder: Path, node_modules: Path) -> list[Peer]:
     return peers
 
 
-def launch(stack: ExitStack, core: int, command: Sequence[str]) -> None:
+def launch(stack: ExitStack, core: int, command: Sequence[str]) -> int:
     process = subprocess.Popen(command, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
 
     def end() -> None:
@@ -174,6 +184,7 @@ def launch(stack: ExitStack, core: int, command: Sequence[str]) -> None:
         process.wait()
 
     stack.callback(end)
+    return process.pid
 
 
 def installed(folder: Path) -> Path:
@@ -193,17 +204,35 @@ def answers(peer: Peer) -> bool:
 # the three measures
 
 
-def small_answers(peers: Sequence[Peer], arguments: argparse.Namespace) -> list[float]:
+def small_answers(peers: Sequence[Peer], arguments: argparse.Namespace) -> list[list[str | float]]:
+    """Requests a second, and a second of the proxy's own processor time: the second does not suffer from a busy machine."""
     rates: dict[str, list[float]] = {peer.name: [] for peer in peers}
+    costs: dict[str, list[float]] = {peer.name: [] for peer in peers}
     for _ in range(arguments.rounds):
         for peer in peers:
-            headers = [part for name, value in peer.headers(echo=False).items() for part in ("-H", f"{name}: {value}")]
-            command = ["wrk", "-c32", "-t1", f"-d{arguments.seconds}s", *headers, f"http://127.0.0.1:{peer.files}/small"]
-            said = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {REST_CORE})).stdout
-            assert "Non-2xx" not in said, said
-            rates[peer.name].append(float(re.search(r"Requests/sec:\s+([\d.]+)", said)[1]))  # type: ignore[index]
-            print(f"  {peer.name}: {rates[peer.name][-1]:.0f}", file=sys.stderr, flush=True)
-    return [statistics.median(rates[peer.name]) for peer in peers]
+            before = peer.cpu_seconds()
+            said = wrk(peer, arguments.seconds)
+            rates[peer.name].append(figure(r"Requests/sec:\s+([\d.]+)", said))
+            costs[peer.name].append(figure(r"(\d+) requests in", said) / (peer.cpu_seconds() - before))
+            print(f"  {peer.name}: {rates[peer.name][-1]:.0f} {costs[peer.name][-1]:.0f}", file=sys.stderr, flush=True)
+    return [
+        ["small answers, requests/s", *(statistics.median(rates[peer.name]) for peer in peers)],
+        ["small answers, requests per CPU second", *(statistics.median(costs[peer.name]) for peer in peers)],
+    ]
+
+
+def wrk(peer: Peer, seconds: int) -> str:
+    headers = [part for name, value in peer.headers(echo=False).items() for part in ("-H", f"{name}: {value}")]
+    command = ["wrk", "-c32", "-t1", f"-d{seconds}s", *headers, f"http://127.0.0.1:{peer.files}/small"]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {REST_CORE})).stdout
+    assert "Non-2xx" not in said, said
+    return said
+
+
+def figure(pattern: str, text: str) -> float:
+    found = re.search(pattern, text)
+    assert found, text
+    return float(found[1])
 
 
 def best(peers: Sequence[Peer], measure_one: Callable[[Peer], float], rounds: int) -> list[float]:
@@ -297,7 +326,7 @@ class Ping(asyncio.Protocol):
 
 def report(peers: Sequence[Peer], rows: list[list[str | float]], note: str) -> None:
     lines = [f"| what | {' | '.join(peer.name for peer in peers)} | nbd : chp | goal |", "|---|" + "---|" * (len(peers) + 2)]
-    goals = (">= 1.0", ">= 2.0", "<= 1.0", "<= 1.0", "<= 1.0")
+    goals = (">= 1.0", "", ">= 2.0", "<= 1.0", "<= 1.0", "<= 1.0")
     for (what, *figures), goal in zip(rows, goals, strict=True):
         numbers = [float(figure) for figure in figures]
         shown = " | ".join(f"{number:,.0f}" if number > 1000 else f"{number:.3g}" for number in numbers)

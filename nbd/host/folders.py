@@ -6,14 +6,18 @@ the editor gives that group the right to connect. Above it is `0711 root`, so no
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from ..editors import SOCKET_NAME
-from ..errors import HostUnfit
+from ..errors import Deadline, HostUnfit
 from ..notebooks.model import ID, Occupant
+from . import commands
+
+log = logging.getLogger(__name__)
+ERASE_SECONDS = 30.0
 
 SOCKET_PATH_LIMIT = 107
 """sun_path of unix(7), less the final NUL."""
@@ -36,7 +40,7 @@ class RunFolders:
     async def make(self, notebook: str, who: Occupant) -> str:
         folder = self._notebooks / notebook
         folder.mkdir(mode=0o700, exist_ok=True)
-        (folder / SOCKET_NAME).unlink(missing_ok=True)
+        await erase(folder / SOCKET_NAME)
         os.chown(folder, who.uid, self._web_gid)
         folder.chmod(0o2770)
         return str(folder)
@@ -53,11 +57,29 @@ class RunFolders:
         return str(folder)
 
     async def remove(self, notebook: str) -> None:
-        # The person owns what is inside and may have put anything there; rmtree goes by descriptors and follows no link.
-        shutil.rmtree(self._notebooks / notebook, ignore_errors=True)
+        # Most often there is nothing but the socket.
+        await erase(self._notebooks / notebook / SOCKET_NAME)
+        await erase(self._notebooks / notebook)
 
     def socket(self, notebook: str) -> str:
         return str(self._notebooks / notebook / SOCKET_NAME)
 
     async def existing(self) -> Collection[str]:
         return frozenset(entry.name for entry in self._notebooks.iterdir() if ID.fullmatch(entry.name))
+
+
+async def erase(path: Path) -> None:
+    """Remove whatever is there. Whose folder it was may have put anything inside: a million files, links, a tree deeper than any stack; so
+    what is more than one file is rm's work, which follows no link, knows no depth and does not hold up the loop."""
+    try:
+        path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError:
+        try:
+            done = await commands.run(["rm", "-rf", "--one-file-system", "--", str(path)], ERASE_SECONDS)
+        except Deadline as error:
+            log.warning("%s is not removed yet: %s", path, error)
+        else:
+            if done.code:
+                log.warning("%s cannot be removed: %s", path, done.err.strip()[:300])

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 from io import SEEK_END
 from pathlib import Path
 
 POLL_SECONDS = 0.2
 TAIL_BYTES = 256 << 10
+HEAD_BYTES = 64
 LINE_CHARACTERS = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far somebody has read, and of which file: the next run's may have grown beyond it by the next look."""
+
+    head: bytes = b""
+    """How the file begins: no two runs begin at the same nanosecond. The inode's number would not do, it is used again at once."""
+    position: int = 0
 
 
 class FileLogs:
@@ -34,37 +45,40 @@ class FileLogs:
         return tuple(text[-lines:]) if lines > 0 else ()
 
     async def follow(self, notebook: str, lines: int) -> AsyncGenerator[str, None]:
-        last, position = self._last(notebook)
+        last, mark = self._last(notebook)
         for line in last[-lines:] if lines > 0 else ():
             yield line
         while True:
             await asyncio.sleep(POLL_SECONDS)
-            new, position = self._since(notebook, position)
+            new, mark = self._since(notebook, mark)
             for line in new:
                 yield line
 
-    def _last(self, notebook: str) -> tuple[list[str], int]:
+    def _last(self, notebook: str) -> tuple[list[str], Mark]:
         try:
             with open(self.path(notebook), "rb") as file:
                 size = file.seek(0, SEEK_END)
                 file.seek(max(0, size - TAIL_BYTES))
                 data = file.read()
+                file.seek(0)
+                head = file.read(HEAD_BYTES)
         except FileNotFoundError:
-            return [], 0
+            return [], Mark()
         whole = data[: data.rfind(b"\n") + 1]
-        return plain(whole.splitlines()[1 if size > TAIL_BYTES else 0 :]), size - len(data) + len(whole)
+        return plain(whole.splitlines()[1 if size > TAIL_BYTES else 0 :]), Mark(head, size - len(data) + len(whole))
 
-    def _since(self, notebook: str, position: int) -> tuple[list[str], int]:
+    def _since(self, notebook: str, mark: Mark) -> tuple[list[str], Mark]:
         try:
             with open(self.path(notebook), "rb") as file:
-                if file.seek(0, SEEK_END) < position:
+                head, position = file.read(HEAD_BYTES), mark.position
+                if not head.startswith(mark.head) or file.seek(0, SEEK_END) < position:
                     position = 0  # A new run, or conmon began the file anew at its size limit.
                 file.seek(position)
                 data = file.read(TAIL_BYTES)
         except FileNotFoundError:
-            return [], 0
+            return [], Mark()
         whole = data[: data.rfind(b"\n") + 1]
-        return plain(whole.splitlines()), position + len(whole)
+        return plain(whole.splitlines()), Mark(head, position + len(whole))
 
 
 def plain(lines: list[bytes]) -> list[str]:

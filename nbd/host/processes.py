@@ -65,7 +65,7 @@ class KernelProcesses:
     def belongs(self, pid: int, container: str) -> bool:
         """By cgroup path, v1 or v2, whichever manager made it: each names the container's full id."""
         try:
-            return container in (self._proc / str(pid) / "cgroup").read_text()
+            return bool(container) and container in (self._proc / str(pid) / "cgroup").read_text()
         except OSError:
             return False  # It ended between the listing and this look.
 

@@ -19,10 +19,20 @@ from .places import SYSTEM, Places, under
 def main() -> None:
     args = arguments().parse_args()
     try:
-        asyncio.run(until_told(program(args)))
+        with asyncio.Runner(loop_factory=event_loop(args.program)) as runner:
+            runner.run(until_told(program(args)))
     except NbdError as error:
         print(f"nbd: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def event_loop(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The proxy's loop is the one that has much to do; the others keep Python's own."""
+    if name != "web":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 def arguments() -> argparse.ArgumentParser:

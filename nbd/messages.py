@@ -230,7 +230,6 @@ class DoorKind(StrEnum):
     NOTEBOOK = "notebook"
     NOTEBOOK_GONE = "notebook_gone"
     SYNCED = "synced"
-    GPUS = "gpus"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import HostUnfit
 from .model import HomeFacts, HomeReady, HomeRequest
 
+
 def fit(request: HomeRequest, facts: HomeFacts) -> HomeReady:
     """Raises HostUnfit(home_unfit) with the command that mends it."""
     if not facts.exists:

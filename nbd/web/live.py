@@ -49,12 +49,12 @@ def concerns(event: DoorEvent, visit: Visit) -> Collection[str]:
     sign_in = visit.decision.sign_in
     if event.kind is DoorKind.SIGN_OUT:
         return ("signed-out",) if sign_in is not None and event.key == sign_in.token_sha256 else ()
-    if event.kind is DoorKind.GPUS:
-        return ("gpus",)
     if event.kind is DoorKind.NOTEBOOK_GONE:
         return (event.key,)  # an id says nothing to who does not have it
-    mine = event.notebook is not None and event.notebook.owner == visit.person
-    return (event.notebook.id,) if mine and event.notebook is not None else ()
+    if event.notebook is None:
+        return ()
+    # Another person's notebook may have taken a card or given one back; which one it is stays theirs.
+    return (event.notebook.id,) if event.notebook.owner == visit.person else ("gpus",)
 
 
 async def told(answer: web.StreamResponse, woken: asyncio.Event, changed: set[str]) -> bool:

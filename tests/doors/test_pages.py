@@ -352,6 +352,8 @@ async def test_a_page_is_told_of_what_is_its_own(w: World, pages_token: str) -> 
         assert answer.content_type == "text/event-stream"
         await answer.content.readuntil(b"data: \n\n")
         w.core.put(replace(w.core.notebooks[BOB], sentence="is somebody else's"))
+        told = await answer.content.readuntil(b"\n\n")
+        assert told == b"event: changed\ndata: gpus\n\n", "that a card may have changed hands, and not whose"
         w.core.put(replace(w.core.notebooks[ADA], sentence="is hers"))
         assert await answer.content.readuntil(b"\n\n") == f"event: changed\ndata: {ADA}\n\n".encode()
         w.core.sign_out(pages_token)

@@ -68,8 +68,8 @@ class MachineRoutes:
         who = ask.person
         rows = [row for row in self._roster.all() if who.admin or row.owner == who.name]
         counts = Counter(row.state.value for row in rows)
-        survey = await self._pool.survey()
-        parts = {**await self._health.parts(), "gpus": survey.driver.reason or "ok"}
+        survey, parts = await asyncio.gather(self._pool.survey(), self._health.parts())
+        parts["gpus"] = survey.driver.reason or "ok"
         person = PersonView(who.name, who.uid, who.admin, who.home)
         site = self._site
         return StatusView(__version__, site.instance, site.host, site.started, person, dict(counts), parts, survey.driver.simulated, site.web)

@@ -150,4 +150,5 @@ async def test_who_is_who_for_the_container_is_readable_and_never_half_written(f
     await folders.identity(ME, "new passwd", "new group")
     assert mounted.read() == "old passwd", "a running notebook goes on with its file"
     mounted.close()
-    assert {file.name: (file.read_text(), mode(file)) for file in folder.iterdir()} == {"passwd": ("new passwd", 0o644), "group": ("new group", 0o644)}
+    found = {file.name: (file.read_text(), mode(file)) for file in folder.iterdir()}
+    assert found == {"passwd": ("new passwd", 0o644), "group": ("new group", 0o644)}

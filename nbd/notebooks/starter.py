@@ -196,9 +196,8 @@ class Starter:
 
 
 def no_capacity(refusal: Refusal) -> NoCapacity:
-    reasons = "; ".join(f"{obstacle.card} {obstacle.reason}" for obstacle in refusal.obstacles)
     hint = "wait in line: nbctl start --wait" if refusal.worth_waiting else "waiting cannot help; see: nbctl gpus"
-    return NoCapacity(f"{refusal.summary}: {reasons}" if reasons else refusal.summary, hint=hint, retryable=refusal.worth_waiting)
+    return NoCapacity(refusal.summary, hint=hint, retryable=refusal.worth_waiting)
 
 
 async def finished(step: Coroutine[Any, Any, T]) -> T:

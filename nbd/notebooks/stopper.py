@@ -56,8 +56,9 @@ class Stopper:
         deadline = self._clocks.steady() + self._release_seconds
         while held := await self._parts.gpus.release(notebook, self._lingering.get(notebook, ())):
             if self._clocks.steady() > deadline:
+                whose = next((row.title for row in self._roster.all() if row.id == notebook), notebook)
                 for card in held:
-                    await self._parts.gpus.quarantine(card, f"processes of {notebook} did not let go of it")
+                    await self._parts.gpus.quarantine(card, f"processes of {whose} did not let go of it")
                 return
             await asyncio.sleep(RELEASE_POLL_SECONDS)
         self._lingering.pop(notebook, None)

@@ -32,6 +32,7 @@ lint:
 bench:
 	@packaging/dev/setup bench
 	$(AS_ROOT) $(PYTHON) -m tests.bench.start
+	$(AS_ROOT) $(PYTHON) -m tests.bench.api
 	$(AS_ROOT) $(PYTHON) -m tests.bench.proxy
 
 config:

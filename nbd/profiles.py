@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -101,8 +101,12 @@ def _with_parts(profile: Profile, name: str, gpu: dict[str, Any] | None, mounts:
 
 def read_profiles(folder: Path) -> Mapping[str, Profile]:
     """Every profile of a folder, by name. Raises InvalidInput for the first that is wrong."""
-    files = sorted(folder.glob("*.toml")) if folder.is_dir() else []
-    return {file.stem: parse_profile(file.read_text(encoding="utf-8"), str(file), file.stem) for file in files}
+    return {file.stem: parse_profile(file.read_text(encoding="utf-8"), str(file), file.stem) for file in profile_files(folder)}
+
+
+def profile_files(folder: Path) -> Sequence[Path]:
+    """Without hidden ones: an editor at work on a file puts its lock and its copy beside it."""
+    return sorted(file for file in folder.glob("*.toml") if not file.name.startswith(".")) if folder.is_dir() else []
 
 
 @dataclass(frozen=True, slots=True)

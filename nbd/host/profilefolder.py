@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import NbdError
-from ..profiles import Profile, read_profiles
+from ..profiles import Profile, profile_files, read_profiles
 
 log = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 class ProfileFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stamp: tuple[tuple[str, int], ...] | None = None
+        self._stamp: tuple[tuple[str, int, int], ...] | None = None
         self._profiles: Mapping[str, Profile] = {}
         self.trouble = ""
         """What is wrong with the files now, in one sentence."""
@@ -31,9 +31,8 @@ class ProfileFolder:
         self.profiles()
         return self.trouble or "ok"
 
-    def _now(self) -> tuple[tuple[str, int], ...]:
-        files = sorted(self._folder.glob("*.toml")) if self._folder.is_dir() else []
-        return tuple((file.name, file.stat().st_mtime_ns) for file in files)
+    def _now(self) -> tuple[tuple[str, int, int], ...]:
+        return tuple(stamp(file) for file in profile_files(self._folder))
 
     def _read(self) -> None:
         try:
@@ -42,3 +41,12 @@ class ProfileFolder:
         except (NbdError, OSError, UnicodeDecodeError) as error:
             self.trouble = str(error)
             log.error("profiles stay as they were: %s", error)
+
+
+def stamp(file: Path) -> tuple[str, int, int]:
+    """What changes with a file. A link to nowhere has one too: that it cannot be read is found out by reading it."""
+    try:
+        status = file.stat()
+    except OSError:
+        return file.name, 0, 0
+    return file.name, status.st_mtime_ns, status.st_size

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,17 +23,19 @@ async def run(argv: Sequence[str], seconds: float, given: str = "") -> Outcome:
     """Run to its end. Raises HostUnfit when there is no such program, Deadline (after killing it) when it takes too long."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, start_new_session=True
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise HostUnfit(f"the program {argv[0]} is not installed", hint=f"install it: apt-get install {argv[0]}") from None
     try:
         async with asyncio.timeout(seconds):
             out, err = await process.communicate(given.encode())
-    except TimeoutError:
-        raise Deadline(f"{argv[0]} did not end within {seconds:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    except BaseException as error:
+        # With all that it started: one of those may be what holds its output open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        if isinstance(error, TimeoutError):
+            raise Deadline(f"{argv[0]} did not end within {seconds:g} s") from None
+        raise
     return Outcome(process.returncode or 0, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))

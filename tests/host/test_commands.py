@@ -1,0 +1,79 @@
+"""Outside programs: what they say, what becomes of those that hang, and that none is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nbd.errors import Deadline, HostUnfit
+from nbd.host.commands import Outcome, run
+
+LONG = 30.0
+
+
+async def test_what_it_says_and_how_it_ends() -> None:
+    assert await run(["sh", "-c", "cat; echo err >&2; exit 3"], LONG, "given") == Outcome(3, "given", "err\n")
+    assert await run(["printf", r"\377\376ok"], LONG) == Outcome(0, "\ufffd\ufffdok", "")
+    assert (await run(["sh", "-c", "kill -9 $$"], LONG)).code == -9
+
+
+async def test_words_are_not_a_shell_line() -> None:
+    assert (await run(["printf", "%s", "$(id); `id` && id"], LONG)).out == "$(id); `id` && id"
+
+
+async def test_more_than_a_pipe_holds_both_ways() -> None:
+    much = "x" * (4 << 20)
+    assert (await run(["sh", "-c", "cat; head -c 1000000 /dev/zero >&2"], LONG, much)).out == much
+
+
+async def test_one_that_does_not_read_what_it_is_given() -> None:
+    assert (await run(["true"], LONG, "x" * (1 << 20))).code == 0
+
+
+@pytest.mark.parametrize("how", ["absent", "not to be run"])
+async def test_a_program_that_is_not_there(tmp_path: Path, how: str) -> None:
+    program = tmp_path / "program"
+    if how == "not to be run":
+        program.write_text("")
+    with pytest.raises(HostUnfit) as caught:
+        await run([str(program)], LONG)
+    assert "apt-get install" in caught.value.hint
+
+
+HANGS = {
+    "itself": "exec sleep 1000",
+    "a child of its own": "sleep 1000; true",
+    "one in the background": "sleep 1000 & wait",
+    "one that outlives it and holds its output": "sleep 1000 & exit 0",
+    "one that will not be ended": "trap '' TERM INT HUP; sleep 1000; sleep 1000",
+}
+
+
+def children() -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["name", "cmdline"]) if process.info["cmdline"] == ["sleep", "1000"] and mine(process)]
+
+
+def mine(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get("NBD_TEST_COMMANDS") == "1"
+    return False
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@pytest.mark.parametrize("script", HANGS.values(), ids=list(HANGS))
+async def test_one_that_hangs_is_ended_with_all_it_started(script: str, *, cancelled: bool) -> None:
+    task = asyncio.create_task(run(["env", "NBD_TEST_COMMANDS=1", "sh", "-c", script], LONG if cancelled else 0.5))
+    if cancelled:
+        async with asyncio.timeout(10):
+            while not children():
+                await asyncio.sleep(0.01)
+        task.cancel()
+    with pytest.raises(asyncio.CancelledError if cancelled else Deadline):
+        await task
+    async with asyncio.timeout(10):
+        while children():
+            await asyncio.sleep(0.01)

@@ -126,9 +126,8 @@ async def programs_answer(places: Places, programs: Sequence[Child]) -> None:
     """Both that a start needs: a notebook asked for right after the banner must not fail because sync came up a moment later."""
     async with deadline("core and sync"):
         while not (await answers(str(places.socket), "/v1/status") and await listens(places.sync_socket)):
-            for child in programs:
-                if child.refused:
-                    raise HostUnfit(f"{child.name} cannot run here", hint="it says why above", code="not_up")
+            if unfit := [child.name for child in programs if child.refused]:
+                raise HostUnfit(f"{unfit[0]} cannot run here", hint="it says why above", code="not_up")
             await asyncio.sleep(0.02)
 
 

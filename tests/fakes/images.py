@@ -31,8 +31,9 @@ class FakeImageStore:
         yield Said(step, "Writing manifest to image destination")
 
     async def build(self, name: str, base: Base) -> AsyncGenerator[Said, None]:
-        raise StepFailed(Step(Stage.BUILD, name, ("podman", "build")), 1, ["this machine builds nothing"])
-        yield
+        step = Step(Stage.BUILD, name, ("podman", "build"))
+        yield Said(step, "STEP 1/1: FROM nothing")
+        raise StepFailed(step, 1, ["this machine builds nothing"])
 
     async def check(self, reference: str) -> CheckReport:
         return CheckReport(reference)

@@ -18,7 +18,7 @@ GIB = 1 << 30
 @pytest.mark.parametrize(
     ("source", "message", "hint"),
     [
-        ('[web]\nlisten = 8080\n', 'nbd.toml:2: web.listen: must be an address and a port, such as "127.0.0.1:8686"', "Address and port of the pages."),
+        ("[web]\nlisten = 8080\n", 'nbd.toml:2: web.listen: must be an address and a port, such as "127.0.0.1:8686"', "Address and port"),
         ('[core]\n# x\nstop_grce = "1s"\n', "nbd.toml:3: core.stop_grce: unknown key", "did you mean 'stop_grace'?"),
         ("[cor]\n", "nbd.toml:1: cor: unknown section", "did you mean 'core'?"),
         ("core = 3\n", "nbd.toml:1: core: must be a section", ""),

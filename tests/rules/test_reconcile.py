@@ -98,16 +98,24 @@ def finished(notebook: str, rows: dict[str, Notebook], seen: list[Seen]) -> None
 
 
 ids = st.sampled_from(["n1", "n2"])
-rows_ = st.lists(
-    st.builds(lambda id, state, want, container: replace(ROW, id=id, name=id, state=state, want=want, container=container),
-              ids, st.sampled_from([state for state in State if state is not State.FROZEN]), st.sampled_from(Want), st.sampled_from([None, "a", "b"])),
-    unique_by=lambda item: item.id,
-)  # fmt: skip
-seen_ = st.lists(
-    st.builds(lambda container, notebook, run, alive, labelled: Seen(container, notebook, run, alive, label=replace(ROW, id=notebook) if labelled else None),
-              st.sampled_from("abcd"), ids, st.integers(0, 3), st.booleans(), st.booleans()),
-    unique_by=lambda item: item.container,
-)  # fmt: skip
+states = st.sampled_from([state for state in State if state is not State.FROZEN])
+
+
+@st.composite
+def a_row(draw: st.DrawFn) -> Notebook:
+    id, container = draw(ids), draw(st.sampled_from([None, "a", "b"]))
+    return replace(ROW, id=id, name=id, state=draw(states), want=draw(st.sampled_from(Want)), container=container)
+
+
+@st.composite
+def a_container(draw: st.DrawFn) -> Seen:
+    notebook = draw(ids)
+    label = replace(ROW, id=notebook) if draw(st.booleans()) else None
+    return Seen(draw(st.sampled_from("abcd")), notebook, draw(st.integers(0, 3)), draw(st.booleans()), label=label)
+
+
+rows_ = st.lists(a_row(), unique_by=lambda item: item.id)
+seen_ = st.lists(a_container(), unique_by=lambda item: item.container)
 
 
 @given(rows_, seen_, st.sets(ids))

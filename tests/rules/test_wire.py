@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -74,12 +75,14 @@ def test_answers_of_a_newer_daemon_pass() -> None:
     assert wire.load(Progress, {"phase": "x", "text": "y", "new": 1}) == Progress("x", "y")
 
 
-@given(st.recursive(st.none() | st.booleans() | st.integers() | texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3)))
+leaves = st.none() | st.booleans() | st.integers() | texts
+messages = st.recursive(leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+
+
+@given(messages)
 def test_no_message_breaks_the_reader(message: object) -> None:
-    try:
-        wire.load(NotebookView, message)
-    except InvalidInput as error:
-        assert error.message
+    with contextlib.suppress(InvalidInput):
+        assert isinstance(wire.load(NotebookView, message), NotebookView)
 
 
 def test_schemas_are_json() -> None:

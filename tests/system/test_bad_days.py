@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -32,11 +33,9 @@ def fill(file: Path) -> None:
     """Not one byte is left on its disk."""
     with open(file, "wb", buffering=0) as out:
         for size in (1 << 16, 1 << 12, 1):
-            try:
+            with contextlib.suppress(OSError):
                 while out.write(bytes(size)) == size:
                     pass
-            except OSError:
-                continue
 
 
 async def test_a_kernel_that_wants_too_much(short_path: Path, ada: Person) -> None:

@@ -196,7 +196,8 @@ def build(config: Config, places: Places, database: Database) -> Core:
     origin = Origin(config)
     showcase = Showcase(roster, database, names, origin.of_notebook)
     site = Site(instance, platform.node(), time.time(), origin.pages, config.core.image_prefix, shelf.profiles, config.core.default_profile, limits)
-    health = Health({"podman": podman.health, "network": networks.health, "homes": homes.health, "profiles": shelf.health}, processes.container_of)
+    checks = {"podman": podman.health, "network": networks.health, "homes": homes.health, "profiles": shelf.health}
+    health = Health(checks, processes.container_of, time.monotonic)
     routes = [
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),
         *MachineRoutes(pool, roster, images, site, health).routes(),

@@ -24,6 +24,8 @@ from ..profiles import Profile
 from .routes import Ask, Route, Stream, Who
 
 GIB = 1 << 30
+REMEMBER_SECONDS = 1.0
+Clock = Callable[[], float]
 NDJSON = "application/x-ndjson"
 Profiles = Callable[[], Mapping[str, Profile]]
 
@@ -151,14 +153,22 @@ class MachineRoutes:
 class Health:
     """The state of the parts, each asked by a function that answers "ok" or what is wrong; and who owns which process."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], Awaitable[str]]], container_of: Callable[[int], str | None]) -> None:
+    def __init__(self, checks: Mapping[str, Callable[[], Awaitable[str]]], container_of: Callable[[int], str | None], clock: Clock) -> None:
         self._checks = checks
         self._container_of = container_of
+        self._clock = clock
+        self._asking = asyncio.Lock()
+        self._asked_at = float("-inf")
+        self._answers: dict[str, str] = {}
 
     async def parts(self) -> dict[str, str]:
-        """All asked at once: together they take as long as the slowest."""
-        answers = await asyncio.gather(*(check() for check in self._checks.values()))
-        return dict(zip(self._checks, answers, strict=True))
+        """How they were at most REMEMBER_SECONDS ago: many who ask at once must not each start a firewall tool."""
+        async with self._asking:
+            if self._clock() - self._asked_at > REMEMBER_SECONDS:
+                # All at once: together they take as long as the slowest.
+                answers = await asyncio.gather(*(check() for check in self._checks.values()))
+                self._answers, self._asked_at = dict(zip(self._checks, answers, strict=True)), self._clock()
+            return dict(self._answers)
 
     async def owners_of(self, pids: list[int], rows: Iterable[Notebook]) -> dict[int, str]:
         """Pid to "owner/name", for pids in a notebook's container."""

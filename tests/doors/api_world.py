@@ -13,6 +13,7 @@ import os
 import platform
 import socket
 import threading
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class ApiWorld:
         house = self.house
         showcase = Showcase(house.roster, house.leases, CardNames(house.driver), lambda notebook: f"http://{notebook}.nbd.localhost:8686/")
         site = Site("/test", "box", 1.0, PAGES, "localhost/nbd/", lambda: PROFILES, "cpu", HostLimits(20_000, 16_000, 8, 64 * GIB))
-        health = Health({"podman": self.podman_health}, lambda _: None)
+        health = Health({"podman": self.podman_health}, lambda _: None, time.monotonic)
         return [
             *NotebookRoutes(house.manager, house.roster, showcase, self.register, FakeLogs()).routes(),
             *MachineRoutes(house.pool, house.roster, Images(self.images), site, health).routes(),

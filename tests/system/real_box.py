@@ -14,6 +14,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -66,6 +67,14 @@ def free_port() -> int:
 
 def podman(*argv: str) -> str:
     return subprocess.run(["podman", *argv], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@contextmanager
+def short_folder() -> Iterator[Path]:
+    """As the fixture short_path, for boxes that several tests share. pytest's own folders are closed to other accounts."""
+    with tempfile.TemporaryDirectory(prefix="nbd-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def mounts() -> list[str]:
@@ -255,7 +264,7 @@ def add_profile(box_folder: Path, name: str, text: str) -> None:
     """Beside the shipped profiles, which a folder of one's own replaces."""
     shelf = box_folder / "profiles.d"
     if not shelf.is_dir():
-        shelf.mkdir()
+        shelf.mkdir(parents=True)
         shipped = Path(__file__).resolve().parents[2] / "config/profiles.d"
         for file in shipped.glob("*.toml"):
             (shelf / file.name).write_text(file.read_text())

@@ -40,7 +40,6 @@ def fill(file: Path) -> None:
 
 async def test_a_kernel_that_wants_too_much(short_path: Path, ada: Person) -> None:
     """The kernel pays, the editor stays; shutting it down later is no crash."""
-    (short_path / "d").mkdir()
     add_profile(short_path / "d", "tiny", 'title = "Tiny"\nmemory = "200MiB"\nshm = "16MiB"\ntmp = "16MiB"\n')
     with real_box(short_path, who=ada) as box:
         view = box.ask("start", "main", "--profile", "tiny")

@@ -9,23 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from .real_box import Person, RealBox, account, add_profile, real_box
+from .real_box import Person, RealBox, account, add_profile, real_box, short_folder
 
 pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory, odd_images: dict[str, str]) -> Iterator[RealBox]:
+def box(odd_images: dict[str, str]) -> Iterator[RealBox]:
     """One for all, in which nothing ever runs for long."""
-    folder = tmp_path_factory.mktemp("b")
-    for parent in list(folder.parents)[:2]:
-        parent.chmod(0o755)
-    folder.chmod(0o755)
-    (folder / "d").mkdir()
-    for name, image in {**odd_images, "absent": "nowhere", "foreign": "localhost/nbd-system-test/absent:latest"}.items():
-        add_profile(folder / "d", name, f'title = "Odd"\nimage = "{image}"\nnetwork = "none"\n')
-    with account("nbdtest-bea") as bea, real_box(folder, who=bea, settings='[core]\nready_within = "2s"\n') as box:
-        yield box
+    with short_folder() as folder, account("nbdtest-bea") as bea:
+        for name, image in {**odd_images, "absent": "nowhere", "foreign": "localhost/nbd-system-test/absent:latest"}.items():
+            add_profile(folder / "d", name, f'title = "Odd"\nimage = "{image}"\nnetwork = "none"\n')
+        with real_box(folder, who=bea, settings='[core]\nready_within = "2s"\n') as box:
+            yield box
 
 
 @pytest.mark.parametrize("name", ["../x", "x" * 300, "a\x01b", "A", "a b", "-x-", ".", "é"], ids=ascii)

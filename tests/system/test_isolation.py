@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from .jupyter import jupyter
-from .real_box import Person, RealBox, account, add_profile, podman, real_box
+from .real_box import Person, RealBox, account, add_profile, podman, real_box, short_folder
 
 pytestmark = pytest.mark.real
 METADATA = "169.254.169.254"
@@ -65,16 +65,13 @@ class Flat:
 
 
 @pytest.fixture(scope="module")
-def flat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flat]:
-    folder = tmp_path_factory.mktemp("i")
-    for path in (folder, *list(folder.parents)[:2]):
-        path.chmod(0o755)
-    (folder / "d").mkdir()
-    add_profile(folder / "d", "alone", 'title = "Alone"\nnetwork = "none"\n')
-    with account("nbdtest-fay") as fay, real_box(folder, who=fay) as box:
-        for name, profile in (("main", "cpu-small"), ("second", "cpu-small"), ("alone", "alone")):
-            box.ask("start", name, "--profile", profile)
-        yield Flat(box, fay, {})
+def flat() -> Iterator[Flat]:
+    with short_folder() as folder, account("nbdtest-fay") as fay:
+        add_profile(folder / "d", "alone", 'title = "Alone"\nnetwork = "none"\n')
+        with real_box(folder, who=fay) as box:
+            for name, profile in (("main", "cpu-small"), ("second", "cpu-small"), ("alone", "alone")):
+                box.ask("start", name, "--profile", profile)
+            yield Flat(box, fay, {})
 
 
 def test_it_is_the_person_and_no_more(flat: Flat) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from pathlib import Path
 
 import psutil
@@ -53,27 +54,28 @@ HANGS = {
 }
 
 
-def children() -> list[psutil.Process]:
-    return [process for process in psutil.process_iter(["name", "cmdline"]) if process.info["cmdline"] == ["sleep", "1000"] and mine(process)]
+def sleepers(mark: str) -> list[int]:
+    return [process.pid for process in psutil.process_iter() if has(process, mark)]
 
 
-def mine(process: psutil.Process) -> bool:
+def has(process: psutil.Process, mark: str) -> bool:
     with contextlib.suppress(psutil.Error):
-        return process.environ().get("NBD_TEST_COMMANDS") == "1"
+        return process.cmdline() == ["sleep", "1000"] and process.environ().get("NBD_TEST_MARK") == mark
     return False
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
 @pytest.mark.parametrize("script", HANGS.values(), ids=list(HANGS))
 async def test_one_that_hangs_is_ended_with_all_it_started(script: str, *, cancelled: bool) -> None:
-    task = asyncio.create_task(run(["env", "NBD_TEST_COMMANDS=1", "sh", "-c", script], LONG if cancelled else 0.5))
+    mark = secrets.token_hex(8)
+    task = asyncio.create_task(run(["env", f"NBD_TEST_MARK={mark}", "sh", "-c", script], LONG if cancelled else 0.5))
     if cancelled:
         async with asyncio.timeout(10):
-            while not children():
+            while not sleepers(mark):
                 await asyncio.sleep(0.01)
         task.cancel()
     with pytest.raises(asyncio.CancelledError if cancelled else Deadline):
         await task
     async with asyncio.timeout(10):
-        while children():
+        while sleepers(mark):
             await asyncio.sleep(0.01)

@@ -30,7 +30,6 @@ from tests.conftest import lines_of
 from tests.fakes.podman_chaos import ChaosPodman, answers
 
 pytestmark = pytest.mark.real
-PORT = 8080
 SERVE = """
     import socket, sys, threading
     def serve(sock):

@@ -59,16 +59,14 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
     asked.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     places = under(asked.folder)
     settings = [f'web.listen="{asked.listen}"'] if asked.listen else []
-    if asked.simulate_gpus:
-        settings += simulated_gpus(asked)
     if asked.stop:
-        await stop_everything(places, settings)
+        await stop_everything(asked, places, settings)
         return
     config = configured(places, settings)
     require_free(config.web.listen)
     async with contextlib.AsyncExitStack() as children:
         children.callback(os.close, take_lock(lock_file(places)))
-        children.callback(forget_simulated_gpus, asked)
+        settings += simulated_gpus(asked, children)
         settings += await podman(children, config, places)
         programs = [await keep(children, program(name, asked.folder, settings)) for name in ("sync", "core", "web")]
         await programs_answer(places, programs)
@@ -195,21 +193,19 @@ def require_free(listen: str) -> None:
         raise HostUnfit(message, code="address_in_use", hint="is nbd running already? else choose another: --listen 127.0.0.1:9000") from None
 
 
-def simulated_gpus(asked: Wish) -> list[str]:
+def simulated_gpus(asked: Wish, children: contextlib.AsyncExitStack) -> list[str]:
+    """The settings by which core finds them. Podman reads the specification when a container is made, so those that run do not need it."""
+    if not asked.simulate_gpus:
+        return []
     folder = asked.folder / "simulated"
     folder.mkdir(exist_ok=True)
     cards, box = simulate.default_cards(asked.simulate_gpus, seed(asked)), folder / "gpus.txt"
     library = simulate.compile_library(folder)
     if not box.exists() or any(card.uuid not in box.read_text() for card in cards):
         simulate.write_cards(box, *cards)
-    simulate.write_cdi(simulate.cdi_file(CDI_FOLDER, seed(asked)), cards)
+    specification = simulate.write_cdi(simulate.cdi_file(CDI_FOLDER, seed(asked)), cards)
+    children.callback(specification.unlink, missing_ok=True)
     return [f'gpus.library_folder="{library.parent}"', f'gpus.simulated_box="{box}"']
-
-
-def forget_simulated_gpus(asked: Wish) -> None:
-    """Podman reads the specification when a container is made, so those that run do not need it."""
-    if asked.simulate_gpus:
-        simulate.cdi_file(CDI_FOLDER, seed(asked)).unlink(missing_ok=True)
 
 
 def seed(asked: Wish) -> int:
@@ -217,11 +213,11 @@ def seed(asked: Wish) -> int:
     return zlib.crc32(str(asked.folder).encode()) & 0xFFFF
 
 
-async def stop_everything(places: Places, settings: Sequence[str]) -> None:
+async def stop_everything(asked: Wish, places: Places, settings: Sequence[str]) -> None:
     """The programs first, through their lock's owner; then every notebook, as its owner would: with time to save."""
     await end_programs(places)
     async with contextlib.AsyncExitStack() as children:
-        config = configured(places, settings)
+        config = configured(places, [*settings, *simulated_gpus(asked, children)])
         for assignment in await podman(children, config, places):
             config = override(config, assignment)
         stopped = await core.stop_all(config, places)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+
+from nbd.host.simulated import simulate
 
 T = TypeVar("T")
 UP_SECONDS = 40.0
@@ -151,12 +154,33 @@ class RealBox:
 
     def end_everything(self) -> None:
         """`make stop`, from another terminal; afterwards nothing of this nbd is left."""
+        try:
+            self.stop_as_people_do()
+        except BaseException:
+            self.clear_away()
+            raise
+
+    def clear_away(self) -> None:
+        """When nbd cannot: what one test broke must not break the next."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        for process in self.processes():
+            if process.name() != "conmon":
+                process.kill()
+        for kind, *remove in (("containers", "rm", "--force", "--time", "0"), ("networks", "network", "rm", "--force")):
+            for name in self.traces().get(kind, ()):
+                podman(*remove, name)
+
+    def stop_as_people_do(self) -> None:
         stopped = self.run("--stop")
         if self.process:
             self.process.wait(40)
             self.process = None
         assert stopped.returncode == 0, stopped.stdout + stopped.stderr + self.output[-4000:]
         until(lambda: not self.traces(), 10, lambda: f"left behind: {self.traces()}")
+        specification = simulate.cdi_file(Path("/var/run/cdi"), zlib.crc32(str(self.folder).encode()) & 0xFFFF)
+        assert not specification.exists(), f"left behind: {specification}"
 
     def nbctl(self, *argv: str, who: Person | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
         me = who or self.who

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,13 @@ def fill(file: Path) -> None:
     """Not one byte is left on its disk."""
     with open(file, "wb", buffering=0) as out:
         for size in (1 << 16, 1 << 12, 1):
-            with contextlib.suppress(OSError):
-                while out.write(bytes(size)) == size:
-                    pass
+            fill_up(out, bytes(size))
+
+
+def fill_up(out: FileIO, piece: bytes) -> None:
+    with suppress(OSError):
+        while out.write(piece) == len(piece):
+            pass
 
 
 async def test_a_kernel_that_wants_too_much(short_path: Path, ada: Person) -> None:

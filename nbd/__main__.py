@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -43,6 +44,7 @@ def arguments() -> argparse.ArgumentParser:
         child = programs.add_parser(name, help=text)
         child.add_argument("--dir", type=Path, help="keep everything under this folder (default: the system's places)")
         child.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one setting, its value as in the file")
+    programs.choices["web"].add_argument("--listening", type=int, metavar="FD", help="a socket that listens already, handed on by who started this")
     from . import dev
 
     dev.add_arguments(programs.add_parser("dev", help="all three in this terminal, everything under one folder"))
@@ -58,7 +60,9 @@ def program(args: argparse.Namespace) -> Callable[[asyncio.Event], Awaitable[Non
         return lambda stop: dev.run(asked, stop)
     places = under(args.dir.absolute()) if args.dir else SYSTEM
     config = configured(places, args.set)
-    return {"core": run_core, "web": run_web, "sync": run_sync}[args.program](config, places)
+    if args.program == "web":
+        return run_web(config, places, args.listening)
+    return {"core": run_core, "sync": run_sync}[args.program](config, places)
 
 
 def run_core(config: Config, places: Places) -> Callable[[asyncio.Event], Awaitable[None]]:
@@ -73,12 +77,15 @@ def run_sync(config: Config, places: Places) -> Callable[[asyncio.Event], Awaita
     return lambda stop: syncer.run(places, stop)
 
 
-def run_web(config: Config, places: Places) -> Callable[[asyncio.Event], Awaitable[None]]:
+def run_web(config: Config, places: Places, handed: int | None) -> Callable[[asyncio.Event], Awaitable[None]]:
     from . import webdoor
+    from .host import systemd
     from .web.settings import DoorSettings
 
     settings = DoorSettings(places.socket, config.web.listen, config.web.domain)
-    return lambda stop: webdoor.run(settings, stop)
+    descriptors = [handed] if handed is not None else systemd.handed_sockets()
+    listening = socket.socket(fileno=descriptors[0]) if descriptors else None
+    return lambda stop: webdoor.run(settings, stop, listening)
 
 
 def configured(places: Places, assignments: list[str]) -> Config:

@@ -195,7 +195,10 @@ def build(config: Config, places: Places, database: Database) -> Core:
     register = Register(accounts, database, Lifetimes(config.web.sign_in_lifetime, config.web.ticket_lifetime), time.time)
     origin = Origin(config)
     showcase = Showcase(roster, database, names, origin.of_notebook)
-    site = Site(instance, platform.node(), time.time(), origin.pages, config.core.image_prefix, shelf.profiles, config.core.default_profile, limits)
+    site = Site(
+        instance, platform.node(), time.time(), origin.pages, config.core.image_prefix,
+        shelf.profiles, config.core.default_profile, limits, manager.reconcile,
+    )  # fmt: skip
     checks = {"podman": podman.health, "network": networks.health, "homes": homes.health, "profiles": shelf.health}
     health = Health(checks, processes.container_of, time.monotonic)
     routes = [

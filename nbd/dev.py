@@ -63,18 +63,37 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
         await stop_everything(asked, places, settings)
         return
     config = configured(places, settings)
-    require_free(config.web.listen)
     async with contextlib.AsyncExitStack() as children:
         children.callback(os.close, take_lock(lock_file(places)))
         settings += simulated_gpus(asked, children)
-        settings += await podman(children, config, places)
-        programs = [await keep(children, program(name, asked.folder, settings)) for name in ("sync", "core", "web")]
-        await programs_answer(places, programs)
-        print(banner(config, asked), flush=True)
-        if asked.start:
-            await first_notebook(asked.start, places)
-        await stop.wait()
+        coming_up = asyncio.create_task(come_up(children, asked, config, settings))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait((coming_up, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if coming_up.done():
+            await coming_up
+        await cancelled(coming_up)
+        await stopping
         print("\nThe programs end; notebooks go on. Back to them: make run. To end them too: make stop.", flush=True)
+
+
+async def come_up(children: contextlib.AsyncExitStack, asked: Wish, config: Config, settings: list[str]) -> None:
+    places = under(asked.folder)
+    settings = [*settings, *await podman(children, config, places)]
+    door = listening_on(config.web.listen)
+    # Held here, so that who comes while the web program is started again waits a moment instead of being turned away.
+    children.callback(door.close)
+    programs = [await keep(children, program(name, asked.folder, settings)) for name in ("sync", "core")]
+    web = program("web", asked.folder, settings)
+    await keep(children, Program(web.name, (*web.argv, "--listening", str(door.fileno())), (door.fileno(),)))
+    await programs_answer(places, programs)
+    print(banner(config, asked), flush=True)
+    if asked.start:
+        await first_notebook(asked.start, places)
+
+
+async def cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def configured(places: Places, settings: Sequence[str]) -> Config:
@@ -180,14 +199,16 @@ def banner(config: Config, asked: Wish) -> str:
     return "\n".join(lines)
 
 
-def require_free(listen: str) -> None:
+def listening_on(listen: str) -> socket.socket:
     """A port that is taken is said now, in a sentence, not by a child that keeps dying."""
     host, _, port = listen.rpartition(":")
     try:
         family, kind, _, _, where = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
+        door = socket.socket(family, kind)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(where)
+        door.listen(512)
+        return door
     except OSError as error:
         message = f"cannot listen on {listen}: {error.strerror or error}"
         raise HostUnfit(message, code="address_in_use", hint="is nbd running already? else choose another: --listen 127.0.0.1:9000") from None

@@ -42,6 +42,8 @@ class Site:
     profiles: Profiles
     default_profile: str
     limits: HostLimits
+    look_again: Callable[[], Awaitable[object]]
+    """Reconcile now."""
 
 
 class MachineRoutes:
@@ -88,6 +90,8 @@ class MachineRoutes:
         if ask.args["uuid"] not in (await self._pool.survey()).quarantines:
             raise NotFound(f"no card {ask.args['uuid'][:60]} is in quarantine", hint="see: nbctl gpus")
         await self._pool.lift(ask.args["uuid"])
+        # The notebook that the card was kept from has a lease still; nobody should wait for the next look to have it ended.
+        await self._site.look_again()
         return await self.gpus(ask)
 
     async def profiles(self, ask: Ask) -> list[ProfileView]:

@@ -70,11 +70,7 @@ class NotebookRoutes:
 
     async def start(self, ask: Ask) -> object:
         request: StartRequest = ask.body
-        if request.profile:
-            profile = self._manager.profile(request.profile)
-            if not may_use(ask.person, profile.groups):
-                raise InvalidInput(f"there is no profile {request.profile[:60]!r}", hint="see: nbctl profile ls", code="unknown_profile")
-        row, began = await self._manager.start(ask.person.name, request)
+        row, began = await self._manager.start(ask.person.name, request, lambda profile: may_use(ask.person, profile.groups))
         shown = await self._showcase.show(row)
         return Created(shown) if began else shown
 

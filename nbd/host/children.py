@@ -24,6 +24,8 @@ MOST_BACKOFF_SECONDS = 10.0
 class Program:
     name: str
     argv: tuple[str, ...]
+    descriptors: tuple[int, ...] = ()
+    """Of ours, handed on under the same numbers."""
 
 
 class Child:
@@ -69,7 +71,7 @@ class Child:
 
 async def spawn(program: Program) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *program.argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent
+        *program.argv, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent, pass_fds=program.descriptors
     )
 
 

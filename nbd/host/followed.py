@@ -65,7 +65,15 @@ async def spawn(argv: Sequence[str], env: Mapping[str, str]) -> asyncio.subproce
     none, pipe, same = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE, asyncio.subprocess.STDOUT
     try:
         # Its own session: whoever presses Ctrl-C in our terminal ends it through us, with its children.
-        return await asyncio.create_subprocess_exec(*argv, stdin=none, stdout=pipe, stderr=same, env=whole, limit=LIMIT, start_new_session=True)
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(*argv, stdin=none, stdout=pipe, stderr=same, env=whole, limit=LIMIT, start_new_session=True)
+        )
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # asyncio would end a half-started one alone, not what that has started meanwhile.
+        with contextlib.suppress(OSError):
+            await end(await starting)
+        raise
     except FileNotFoundError as error:
         raise HostUnfit(f"{argv[0]} is not installed here", hint=f"apt-get install {argv[0]}", code=f"no_{argv[0]}") from error
 

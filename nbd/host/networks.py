@@ -42,13 +42,12 @@ table inet {TABLE} {{
 """
 """Forward drops go before the accept of answers, or two notebooks could answer each other. Nobody outside may open a connection to a
 notebook: its editor is reached through its socket."""
-CHAINS = 2
-
 
 class PodmanNetworks:
     def __init__(self, podman: Podman, instance: str) -> None:
         self._podman = podman
         self._instance = instance
+        self._in_force: str | None = None
 
     async def ensure(self, notebook: str) -> str:
         await self.guard()
@@ -80,13 +79,19 @@ class PodmanNetworks:
             return frozenset(item["labels"][f"{LABEL}id"] for item in items if f"{LABEL}id" in (item.get("labels") or {}))
 
     async def guard(self) -> None:
-        present = await commands.run(["nft", "list", "table", "inet", TABLE], NFT_SECONDS)
-        if present.code == 0 and present.out.count("policy accept;") == CHAINS and present.out.count(f'"{PREFIX}*"') == RULES.count(f'"{PREFIX}*"'):
+        """The table is compared with how nft showed it right after we wrote it: one rule more or less, or in another place, is not ours."""
+        if self._in_force is not None and await self._shown() == self._in_force:
             return
         made = await commands.run(["nft", "-f", "-"], NFT_SECONDS, RULES)
         if made.code != 0:
             hint = "a notebook with a network starts only behind them; is nf_tables in this kernel? modprobe nf_tables"
             raise HostUnfit(f"nft refused nbd's rules: {made.err.strip()[:300]}", code="no_firewall", hint=hint)
+        self._in_force = await self._shown()
+
+    async def _shown(self) -> str | None:
+        """The table as nft prints it; None when there is none."""
+        present = await commands.run(["nft", "list", "table", "inet", TABLE], NFT_SECONDS)
+        return present.out if present.code == 0 else None
 
     async def health(self) -> str:
         try:

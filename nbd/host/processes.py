@@ -14,12 +14,14 @@ from pathlib import Path
 
 from ..notebooks.ports import Process
 
+OOM_KILL = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
 CONTAINER_ID = re.compile(r"libpod-([0-9a-f]{64})")
 
 
 class KernelProcesses:
-    def __init__(self, proc: Path = Path("/proc")) -> None:
+    def __init__(self, proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> None:
         self._proc = proc
+        self._cgroups = cgroups
 
     def on_exit(self, process: Process, call: Callable[[], None]) -> Callable[[], None]:
         loop = asyncio.get_running_loop()
@@ -45,6 +47,29 @@ class KernelProcesses:
 
         loop.add_reader(pidfd, ended)
         return cancel
+
+    def memory_kills(self, process: Process) -> Callable[[], int]:
+        counter = self._memory_counter(process.pid)
+
+        def read() -> int:
+            try:
+                found = OOM_KILL.search(counter.read_text()) if counter else None
+            except OSError:
+                return 0
+            return int(found[1]) if found else 0
+
+        return read
+
+    def _memory_counter(self, pid: int) -> Path | None:
+        """v1 has a hierarchy of its own for memory, v2 one for all; Podman's `kill` and `oom` flags have neither."""
+        try:
+            lines = (self._proc / str(pid) / "cgroup").read_text().splitlines()
+        except OSError:
+            return None
+        paths = {controllers: path.lstrip("/") for _, controllers, path in (line.split(":", 2) for line in lines)}
+        if "memory" in paths:
+            return self._cgroups / "memory" / paths["memory"] / "memory.oom_control"
+        return self._cgroups / paths[""] / "memory.events" if "" in paths else None
 
     def of_container(self, container: str) -> Collection[int]:
         return frozenset(pid for pid in self._pids() if self.belongs(pid, container))

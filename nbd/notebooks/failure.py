@@ -46,6 +46,7 @@ class Exit:
     code: int | None
     """None when its end was not witnessed (conmon had died)."""
     oom: bool = False
+    """The kernel ended a process of the container for want of memory: the editor, when that was killed; else a kernel, some time before."""
     log: Sequence[str] = ()
     """The last lines, oldest first."""
     was_ready: bool = True
@@ -53,13 +54,13 @@ class Exit:
     @property
     def wrong(self) -> bool:
         """False for an editor that was shut down from inside on purpose: JupyterLab's "Shut Down" exits 0."""
-        return self.oom or self.code != 0 or not self.was_ready
+        return self.code != 0 or not self.was_ready
 
 
 def of_exit(end: Exit, *, editor: str, image: str, memory_text: str) -> Failure:
     """The one sentence for an editor that ended."""
     log = tuple(end.log)
-    if end.oom:
+    if end.oom and end.code in (KILLED, None):
         hint = "use less at a time, or a profile with more memory: nbctl profile ls"
         return Failure("out_of_memory", f"it needed more than its {memory_text} of memory and was ended", hint, log)
     if not end.was_ready and (end.code == NOT_FOUND_EXIT or any(NOT_FOUND_LOG.search(line) for line in log)):

@@ -28,6 +28,11 @@ LOG_LINES = 20
 EXIT_POLL_SECONDS, EXIT_TRIES = 0.05, 40
 """Podman learns of an exit a moment after the kernel does; after 2 s without a word the exit code stays unknown."""
 Profiles = Callable[[], Mapping[str, Profile]]
+Offered = Callable[[Profile], bool]
+
+
+def everything(profile: Profile) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +73,11 @@ class Lives:
         for notebook in list(self._watches):
             self._unwatch(notebook)
 
-    def profile(self, name: str) -> Profile:
-        known = self._profiles()
+    def profile(self, name: str, offered: Offered = everything) -> Profile:
+        """Raises InvalidInput(unknown_profile), also for one that is not offered."""
+        known = {other: profile for other, profile in self._profiles().items() if offered(profile)}
         if name not in known:
-            raise InvalidInput(f"there is no profile {name[:60]!r}", hint="known: " + ", ".join(known), code="unknown_profile")
+            raise InvalidInput(f"there is no profile {name[:60]!r}", hint=f"known: {', '.join(known)}", code="unknown_profile")
         return known[name]
 
     async def begin(self, notebook: str) -> None:
@@ -131,14 +137,15 @@ class Lives:
         elif row.want is Want.RUNNING:
             await self.begin(notebook)
 
-    async def ended(self, notebook: str, container: str) -> None:
-        """Its process is gone and nobody asked for that."""
+    async def ended(self, notebook: str, container: str, memory_kills: int = 0) -> None:
+        """Its process is gone and nobody asked for that. `memory_kills`: how often the kernel ended one of its processes for want of memory."""
         row = self._roster.get(notebook)
         if row.container != container or row.state not in (State.RUNNING, State.PARKED):
             return  # Somebody dealt with it before this task's turn came.
         self._unwatch(notebook)
         seen = await self._last_word(container)
-        end = Exit(seen.exit_code if seen else None, bool(seen and seen.oom), await self._parts.logs.tail(notebook, LOG_LINES))
+        oom = memory_kills > 0 or bool(seen and seen.oom)
+        end = Exit(seen.exit_code if seen else None, oom, await self._parts.logs.tail(notebook, LOG_LINES))
         if not end.wrong:
             await self._over(notebook, State.STOPPED, "editor_shutdown", None)
             return
@@ -209,7 +216,9 @@ class Lives:
 
     def _watch(self, notebook: str, container: str, process: Process) -> None:
         self._unwatch(notebook)
-        cancel = self._parts.processes.on_exit(process, lambda: self._tasks.follow(notebook, self.ended(notebook, container)))
+        kills = self._parts.processes.memory_kills(process)
+        # Read in the very moment: Podman takes the cgroup away a little later, and its own word (OOMKilled) was seen to be wrong.
+        cancel = self._parts.processes.on_exit(process, lambda: self._tasks.follow(notebook, self.ended(notebook, container, kills())))
         self._watches[notebook] = (container, cancel)
 
     def _unwatch(self, notebook: str) -> None:

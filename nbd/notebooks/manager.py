@@ -20,7 +20,7 @@ from ..errors import NbdError, NotFound, Unreachable
 from ..gpus.model import Refusal
 from ..messages import StartRequest
 from ..profiles import Profile
-from .lives import Hands, Lives, Rules
+from .lives import Hands, Lives, Offered, Rules, everything
 from .model import LIVE, Notebook, Want, checked_name
 from .reconcile import Action, Adopt, Begin, Discard, Ended, Finish, FreeLease, Restore, Seen, Vanished, World, plan
 from .roster import Roster
@@ -38,13 +38,16 @@ class Manager:
         self._lives = lives
         self._rules = rules
         self._clocks = parts.clocks
+        self._looking = asyncio.Lock()
+        """One look at a time: two that begin at once would each repair what both saw."""
         self._looked = asyncio.Event()
         """Set once what runs was compared with what is wanted."""
         self._deciding = asyncio.Lock()
         """Held from reading what is wanted of a notebook to having written what is wanted now, so that ten who ask at once make one."""
 
-    async def start(self, owner: str, request: StartRequest) -> tuple[Notebook, bool]:
+    async def start(self, owner: str, request: StartRequest, offered: Offered = everything) -> tuple[Notebook, bool]:
         """The notebook, on its way up, and whether this call began that. Asking again for one that is up or coming changes nothing.
+        `offered` says which profiles the person may use; to them the others are not there.
 
         Raises InvalidInput (name, editor, profile, GPUs), NoCapacity when nothing fits and nobody waits; then nothing was made.
         """
@@ -55,7 +58,7 @@ class Manager:
         row = self._roster.find(owner, name)
         if row and row.want is Want.RUNNING:
             return row, False
-        profile = self._lives.profile(request.profile or (row.profile if row else self._rules.default_profile))
+        profile = self._lives.profile(request.profile or (row.profile if row else self._rules.default_profile), offered)
         wanted = profile.gpu_request(request.gpus)
         if wanted:
             answer = await self._parts.gpus.preview(wanted)
@@ -85,6 +88,10 @@ class Manager:
 
     async def reconcile(self) -> tuple[Action, ...]:
         """Compare and repair once. Raises Unreachable when Podman cannot be asked: then nothing is concluded."""
+        async with self._looking:
+            return await self._reconcile()
+
+    async def _reconcile(self) -> tuple[Action, ...]:
         await self._parts.networks.guard()
         # What is busy now may rest when Podman has answered: what it said is old for those too.
         busy = self._tasks.busy()
@@ -100,10 +107,6 @@ class Manager:
         await self._sweep(seen, busy)
         self._looked.set()
         return actions
-
-    def profile(self, name: str) -> Profile:
-        """Raises InvalidInput(unknown_profile)."""
-        return self._lives.profile(name)
 
     async def settled(self, notebook: str) -> None:
         """Return when no task works on it."""
@@ -139,6 +142,8 @@ class Manager:
 
     async def _tried(self, action: Action) -> None:
         """One that fails is due again at the next look; the others are carried out all the same."""
+        if (action.row.id if isinstance(action, Restore) else action.notebook) in self._tasks.busy():
+            return  # Somebody has taken it in hand since the plan was made.
         try:
             await self._carry_out(action)
         except NbdError as error:

@@ -93,6 +93,12 @@ class Processes(Protocol):
     def on_exit(self, process: Process, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when it has ended (at once if it has); returns what cancels that. Seen within milliseconds, whatever Podman does."""
 
+    def memory_kills(self, process: Process) -> Callable[[], int]:
+        """What tells how often the kernel ended a process of this one's container for want of memory: 0 where it cannot be known.
+
+        Ask for it while the process lives; what it returns may be called at the moment of its end, before the cgroup is taken away.
+        """
+
     def of_container(self, container: str) -> Collection[int]:
         """Every living pid in the container's cgroup; empty when it is gone."""
 

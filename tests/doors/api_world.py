@@ -113,7 +113,8 @@ class ApiWorld:
     def _routes(self) -> list[Route]:
         house = self.house
         showcase = Showcase(house.roster, house.leases, CardNames(house.driver), lambda notebook: f"http://{notebook}.nbd.localhost:8686/")
-        site = Site("/test", "box", 1.0, PAGES, "localhost/nbd/", lambda: PROFILES, "cpu", HostLimits(20_000, 16_000, 8, 64 * GIB))
+        limits = HostLimits(20_000, 16_000, 8, 64 * GIB)
+        site = Site("/test", "box", 1.0, PAGES, "localhost/nbd/", lambda: PROFILES, "cpu", limits, house.manager.reconcile)
         health = Health({"podman": self.podman_health}, lambda _: None, time.monotonic)
         return [
             *NotebookRoutes(house.manager, house.roster, showcase, self.register, FakeLogs()).routes(),

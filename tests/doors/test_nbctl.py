@@ -19,7 +19,7 @@ PROFILES = (
     ProfileView("gpu-2", "Two GPUs", "", "jupyter", "jupyter", 8, 64 * GIB, 2, "2 GPUs", available=False, reason="1 of 2 cards is free"),
 )
 IMAGES = (
-    ImageView("jupyter", "localhost/nbd-jupyter:1", present=True, size_bytes=GIB * 8 // 5, created=1_795_168_800.0, versions={"python": "3.11.2"}),
+    ImageView("jupyter", "localhost/nbd-jupyter:1", present=True, size_bytes=GIB * 8 // 5, created=1_700_000_000.0, versions={"python": "3.11.2"}),
     ImageView("base", "localhost/nbd-base:1", present=False),
 )
 
@@ -204,7 +204,7 @@ def test_config_prints_the_settings_without_a_daemon(tmp_path: Path) -> None:
 
 def test_images(core: FakeCore, nbctl: Nbctl) -> None:
     ran = nbctl("image", "ls")
-    assert ran.out.splitlines()[1] == "jupyter  present  1.6 GiB  2026-11-20  localhost/nbd-jupyter:1  python 3.11.2"
+    assert ran.out.splitlines()[1] == "jupyter  present  1.6 GiB  2023-11-14  localhost/nbd-jupyter:1  python 3.11.2"
     assert ran.err == "hint: nbctl image build base\n"
 
 

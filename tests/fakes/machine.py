@@ -173,6 +173,9 @@ class FakeProcesses:
     def on_exit(self, process: Process, call: Callable[[], None]) -> Callable[[], None]:
         return self._machine.watch(process.pid, call)
 
+    def memory_kills(self, process: Process) -> Callable[[], int]:
+        return lambda: sum(box.oom for box in self._machine.boxes.values() if box.pid == process.pid)
+
     def of_container(self, container: str) -> Collection[int]:
         box = self._machine.boxes.get(container)
         return {box.pid} if box and box.state == "running" else set()

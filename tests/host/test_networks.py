@@ -147,15 +147,18 @@ class World:
             "route add default via 198.51.100.1", "-6 route add default via fd99::1",
         )  # fmt: skip
 
-    def product(self, what: str, socket: str = "/none") -> str:
-        """Run a method of the product's, as on a host whose network is this one."""
+    def product(self, *what: str, socket: str = "/none") -> str:
+        """Run methods of the product's in one process, as on a host whose network is this one; the last one's answer."""
+        calls = "; ".join(f"last = await networks.{name}()" for name in what)
         script = f"""
             import asyncio
             from nbd.host.networks import PodmanNetworks
             from nbd.host.podman import Podman
             async def main():
                 podman = Podman({socket!r}, 5.0)
-                print(await PodmanNetworks(podman, "/test").{what}())
+                networks = PodmanNetworks(podman, "/test")
+                {calls}
+                print(last)
                 await podman.close()
             asyncio.run(main())
         """
@@ -242,10 +245,25 @@ def test_the_guard_repairs(bare: World, harm: str) -> None:
 
 
 def test_the_guard_changes_nothing_when_all_is_well(bare: World) -> None:
-    bare.product("guard")
-    handles = bare.host.run("nft", "-a", "list", "ruleset")
-    assert bare.product("health") == "ok"
-    assert bare.host.run("nft", "-a", "list", "ruleset") == handles, "rules were made anew although they were there"
+    """A process writes the rules once; from then on it only looks: the rules keep their handles, which nft gives out anew with each write."""
+    script = """
+        import asyncio, subprocess
+        from nbd.host.networks import PodmanNetworks
+        from nbd.host.podman import Podman
+        def handles():
+            return subprocess.run(["nft", "-a", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        async def main():
+            podman = Podman("/none", 5.0)
+            networks = PodmanNetworks(podman, "/test")
+            await networks.guard()
+            first = handles()
+            await networks.guard()
+            assert await networks.health() == "ok"
+            print(first == handles() and "nbd*" in first)
+            await podman.close()
+        asyncio.run(main())
+    """
+    assert bare.host.python(script).strip() == "True"
 
 
 async def test_the_table_goes_with_the_last_network_of_any_nbd(bare: World, short_path: Path) -> None:
@@ -253,11 +271,11 @@ async def test_the_table_goes_with_the_last_network_of_any_nbd(bare: World, shor
     await asyncio.to_thread(bare.product, "guard")
     somebodys = [{"name": "nbd-x", "labels": {f"{LABEL}instance": "/another"}}]
     async with ChaosPodman(short_path / "podman.sock", answers(somebodys)) as service:
-        await asyncio.to_thread(bare.product, "take_down", str(service.path))
+        await asyncio.to_thread(partial(bare.product, "take_down", socket=str(service.path)))
         assert f"table inet {TABLE}" in bare.table()
         service.sin = answers([])
         for _ in range(2):
-            await asyncio.to_thread(bare.product, "take_down", str(service.path))
+            await asyncio.to_thread(partial(bare.product, "take_down", socket=str(service.path)))
             assert bare.table() == "table inet other {\n}\n", "another's table went too, or ours stayed"
 
 

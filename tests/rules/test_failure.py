@@ -21,6 +21,7 @@ def exit_of(code: int | None, *, oom: bool = False, ready: bool = True) -> Failu
         (exit_of(137), "editor_exited", "something killed it"),
         (exit_of(None), "editor_exited", "for an unknown reason"),
         (exit_of(137, oom=True), "out_of_memory", "more than its 4 GiB of memory"),
+        (exit_of(1, oom=True), "editor_exited", "with exit code 1"),
         (exit_of(127, ready=False), "editor_missing", "the image jupyter has no jupyterlab"),
         (exit_of(127), "editor_exited", "with exit code 127"),
         (of_silence(90, ["x"]), "never_answered", "within 90 s"),
@@ -43,7 +44,7 @@ def test_an_editor_shut_down_from_inside_did_nothing_wrong() -> None:
     assert Exit(0, was_ready=False).wrong
     assert Exit(1).wrong
     assert Exit(None).wrong
-    assert Exit(0, oom=True).wrong
+    assert not Exit(0, oom=True).wrong, "a kernel had needed too much, some time before"
 
 
 def test_what_is_a_persons_fault_has_a_code() -> None:

@@ -307,3 +307,14 @@ async def test_a_start_before_the_first_look_waits_for_it() -> None:
     await house.manager.settled(row.id)
     assert house.roster.get(row.id).state is State.RUNNING
     await house.manager.close()
+
+
+async def test_a_profile_that_is_no_longer_offered_starts_nothing(house: Household) -> None:
+    row = await house.up(profile="gpu")
+    again, began = await house.manager.start("ada", StartRequest(), lambda profile: profile.name != "gpu")
+    assert (again.id, began) == (row.id, False)
+    await house.manager.stop(row.id, "user")
+    await house.manager.settled(row.id)
+    with pytest.raises(InvalidInput, match="there is no profile 'gpu'") as caught:
+        await house.manager.start("ada", StartRequest(), lambda profile: profile.name != "gpu")
+    assert "gpu" not in caught.value.hint.split(", ")

@@ -98,7 +98,9 @@ def configured(places: Places, assignments: list[str]) -> Config:
 async def until_told(run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
     """Run until SIGTERM or SIGINT; both ask kindly."""
     from .host import systemd
+    from .host.limits import raise_open_files
 
+    raise_open_files()
     logging.basicConfig(level=logging.INFO, handlers=[systemd.log_handler()])
     stop = asyncio.Event()
     for told in (signal.SIGTERM, signal.SIGINT):

@@ -135,20 +135,29 @@ async def look_again_and_again(core: Core, every_seconds: float, stop: asyncio.E
     """The clock of core: reconcile, and the small duties of now and then. The watchdog hears of it only when all of it moved."""
     wait = every_seconds
     while not stop.is_set():
-        try:
-            await core.manager.reconcile()
-            wait = every_seconds
-        except NbdError as error:
-            wait = min(wait * 2, MOST_BACKOFF_SECONDS)
-            log.warning("cannot compare what is wanted with what runs, next try in %g s: %s", wait, error)
-        await core.register.expire()
-        await core.names.refresh()
+        wait = every_seconds if await looked(core) else min(wait * 2, MOST_BACKOFF_SECONDS)
         systemd.notify("WATCHDOG=1")
         try:
             async with asyncio.timeout(min(wait, (systemd.watchdog_seconds() or 1e9) / 2)):
                 await stop.wait()
         except TimeoutError:
             continue
+
+
+async def looked(core: Core) -> bool:
+    """Whether one look went through. Nothing that goes wrong in it ends core: everybody's door depends on it, and the next may go well."""
+    well = True
+    for duty in (core.manager.reconcile, core.register.expire, core.names.refresh):
+        try:
+            await duty()
+        except NbdError as error:
+            log.warning("a look at what runs was cut short: %s", error)
+        except Exception:  # the clock's last door: the journal gets the traceback
+            log.exception("a look at what runs met a defect")
+        else:
+            continue
+        well = False
+    return well
 
 
 async def close(core: Core) -> None:

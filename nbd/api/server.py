@@ -1,6 +1,6 @@
 """Core's door: HTTP over a unix socket. Says who asks, calls the route, turns values and errors into messages; knows nothing else.
 
-Identity is SO_PEERCRED, a struct that the kernel filled in when the peer connected: no header can change it. The one exception is the web
+Identity is SO_PEERCRED, which the kernel filled in when the peer connected (api/guests.py): no header can change it. The one exception is the web
 program: it may hand on a browser's token, which core made and core looks up.
 """
 
@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import stat
-import struct
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -22,11 +21,10 @@ from .. import wire
 from ..errors import InvalidInput, NbdError, NotFound, Refused, StateUnusable
 from ..messages import Problem, ProblemAnswer
 from ..people.model import Person
+from .guests import Gate, Guests, Room
 from .routes import Ask, Created, Route, Who
 
 log = logging.getLogger(__name__)
-PEER = struct.Struct("3i")
-"""struct ucred of unix(7): pid, uid, gid."""
 BODY_BYTES = 64 << 10
 SHUTDOWN_SECONDS = 2.0
 
@@ -37,8 +35,10 @@ class Identify(Protocol):
 
 
 class Server:
-    def __init__(self, routes: Sequence[Route], identify: Identify) -> None:
+    def __init__(self, routes: Sequence[Route], identify: Identify, room: Room = Room()) -> None:  # noqa: B008 - an immutable value
         self._identify = identify
+        self._guests = Guests(room)
+        self._listening: asyncio.Server | None = None
         self._app = web.Application(client_max_size=BODY_BYTES, middlewares=[self._translate])
         for route in routes:
             self._app.router.add_route(route.method, route.path, self._endpoint(route))
@@ -46,10 +46,14 @@ class Server:
 
     async def listen(self, sock: socket.socket) -> None:
         await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
+        serve = self._runner.server
+        assert serve is not None
+        self._listening = await asyncio.get_running_loop().create_server(lambda: Gate(self._guests, serve), sock=sock)
 
     async def close(self) -> None:
         """Answer no more; what is under way has SHUTDOWN_SECONDS."""
+        if self._listening:
+            self._listening.close()
         await self._runner.cleanup()
 
     def _endpoint(self, route: Route) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
@@ -69,7 +73,7 @@ class Server:
     async def _ask(self, request: web.Request, route: Route) -> Ask:
         words = request.headers.get("Authorization", "").split(" ")
         token = words[1] if len(words) == 2 and words[0] == "Bearer" else None
-        person = await self._identify(peer_uid(request), token, route.who)
+        person = await self._identify(self._uid(request), token, route.who)
         body = None
         if route.body is not None:
             body = wire.decode(route.body, await request.read() or b"{}", strict=True)
@@ -77,6 +81,17 @@ class Server:
             if key not in route.query:
                 raise InvalidInput(f"unknown parameter {key[:60]!r}", hint="known: " + ", ".join(route.query))
         return Ask(person, dict(request.match_info), dict(request.query), body, token)
+
+    def _uid(self, request: web.Request) -> int:
+        """Raises Refused when there is no such peer: no identity, no answer."""
+        peer = self._guests.peer(request.protocol)
+        if peer is None:
+            raise Refused("no identity")
+        if peer.foreign_root:
+            # Root of a container's own user namespace would be a stranger's number; root of a rootful container without one shows as our
+            # root, and is kept out by the socket never being mounted into a container.
+            raise Refused("root of another user namespace is nobody here")
+        return peer.uid
 
     async def _streamed(self, request: web.Request, route: Route, ask: Ask) -> web.StreamResponse:
         assert route.stream is not None
@@ -134,27 +149,6 @@ def problem(error: NbdError) -> ProblemAnswer:
 
 def answer_problem(error: NbdError) -> web.Response:
     return web.Response(text=wire.encode(problem(error)), status=error.status, content_type="application/json")
-
-
-def peer_uid(request: web.Request) -> int:
-    """Raises Refused when there is no such socket: no identity, no answer."""
-    transport = request.transport
-    sock = transport.get_extra_info("socket") if transport else None
-    if sock is None or sock.family != socket.AF_UNIX:
-        raise Refused("no identity")
-    pid, uid, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
-    if uid == 0 and not same_user_namespace(pid):
-        # Root of a container's own user namespace would be a stranger's number; root of a rootful container without one shows as our
-        # root, and is kept out by the socket never being mounted into a container.
-        raise Refused("root of another user namespace is nobody here")
-    return int(uid)
-
-
-def same_user_namespace(pid: int) -> bool:
-    try:
-        return os.stat(f"/proc/{pid}/ns/user").st_ino == os.stat("/proc/self/ns/user").st_ino  # noqa: PTH116 - a magic link
-    except OSError:
-        return True  # The peer has ended; its uid was the kernel's word at connect time.
 
 
 def listening_socket(path: Path, group: int | None, mode: int) -> socket.socket:

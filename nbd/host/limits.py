@@ -24,3 +24,9 @@ def host_limits(proc: Path = Path("/proc")) -> HostLimits:
         cpus=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total,
     )
+
+
+def raise_open_files() -> None:
+    """As many descriptors as may be had: the soft limit is for programs that still use select()."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

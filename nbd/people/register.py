@@ -7,13 +7,15 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import NotSignedIn
+from ..errors import NotSignedIn, Unreachable
 from ..feed import Feed
 from .model import BrowserRight, Person, Ticket
 from .ports import Accounts, RightStore
 
-MOST_TICKETS = 10_000
-"""Unused links kept at a time; the oldest go first. A person makes a few, an attacker with an account could make millions."""
+MOST_TICKETS = 100
+"""Unused links of one person kept at a time; their oldest go first. A person makes a few, an attacker with an account could make millions."""
+MOST_SIGN_INS = 100
+"""Of one person at one origin; the oldest end first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Register:
         self._tickets: dict[str, Ticket] = {}
         """In memory alone: a link lives a minute, and one lost with a crash is asked for again."""
         self._rights: dict[str, BrowserRight] = {}
+        self._uids: dict[str, int] = {}
+        """As last heard, for when the account database is silent."""
         self.changes: Feed[RightChange] = Feed()
 
     async def load(self) -> None:
@@ -56,8 +60,9 @@ class Register:
         """A link's secret and the moment it expires. Only its hash is kept."""
         now = self._wall_clock()
         self._tickets = {key: ticket for key, ticket in self._tickets.items() if ticket.expires > now}
-        while len(self._tickets) >= MOST_TICKETS:
-            del self._tickets[next(iter(self._tickets))]
+        mine = [key for key, ticket in self._tickets.items() if ticket.uid == person.uid]
+        for key in mine[: max(0, len(mine) + 1 - MOST_TICKETS)]:
+            del self._tickets[key]
         secret = secrets.token_urlsafe(32)
         expires = now + self._lifetimes.ticket_seconds
         self._tickets[digest(secret)] = Ticket(digest(secret), person.uid, expires, notebook)
@@ -75,6 +80,7 @@ class Register:
         await self._store.add_right(right)
         self._rights[right.sha256] = right
         self.changes.publish(RightChange(right, person))
+        await self._keep_newest(right)
         return token, right, person
 
     async def person_of_token(self, token: str) -> Person:
@@ -100,8 +106,25 @@ class Register:
         for right in [right for right in self._rights.values() if right.expires <= now]:
             await self._drop(right)
 
+    async def uid_of(self, name: str) -> int | None:
+        """None where there is no such account any more, or where that cannot be found out now and never was."""
+        try:
+            person = await self._accounts.by_name(name)
+        except Unreachable:
+            return self._uids.get(name)
+        if person is None:
+            self._uids.pop(name, None)
+            return None
+        self._uids[name] = person.uid
+        return person.uid
+
     async def current(self) -> list[RightChange]:
         return [RightChange(right, await self._accounts.by_uid(right.uid)) for right in self._rights.values()]
+
+    async def _keep_newest(self, right: BrowserRight) -> None:
+        mine = [other for other in self._rights.values() if (other.uid, other.notebook) == (right.uid, right.notebook)]
+        for oldest in sorted(mine, key=lambda other: other.expires)[: max(0, len(mine) - MOST_SIGN_INS)]:
+            await self._drop(oldest)
 
     async def _drop(self, right: BrowserRight) -> None:
         await self._store.end_right(right.sha256)

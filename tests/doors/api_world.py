@@ -108,7 +108,8 @@ class ApiWorld:
         self.images = FakeImages()
         self.broken: Exception | None = None
         self.routes = self._routes()
-        self.server = Server([*self.routes, openapi_route(self.routes)], Gatekeeper(self.accounts, self.register, door_uid))
+        self.gatekeeper = Gatekeeper(self.accounts, self.register, door_uid)
+        self.server = Server([*self.routes, openapi_route(self.routes)], self.gatekeeper)
 
     def _routes(self) -> list[Route]:
         house = self.house

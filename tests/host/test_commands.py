@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import resource
 import secrets
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
 import pytest
 
 from nbd.errors import Deadline, HostUnfit
-from nbd.host.commands import Outcome, run
+from nbd.host.commands import Outcome, found, package_of, run
 
 LONG = 30.0
 
@@ -43,6 +47,34 @@ async def test_a_program_that_is_not_there(tmp_path: Path, how: str) -> None:
     with pytest.raises(HostUnfit) as caught:
         await run([str(program)], LONG)
     assert "apt-get install" in caught.value.hint
+
+
+async def test_a_box_without_descriptors_is_said_and_not_a_crash() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    here = os.open("/", os.O_PATH)
+    os.close(here)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (here + 1, hard))
+    try:
+        with pytest.raises(HostUnfit, match="cannot be started now") as caught:
+            await run(["true"], LONG)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.retryable
+
+
+def test_administrations_programs_are_found_without_a_path_to_them() -> None:
+    assert found("/bin/x") == "/bin/x"
+    assert found("no-such-program-here") == "no-such-program-here"
+    ran = subprocess.run(
+        [sys.executable, "-c", "from nbd.host.commands import found; print(found('ldconfig'))"],
+        env={"PATH": "/nowhere"}, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert ran.stdout.strip().endswith("sbin/ldconfig")
+
+
+@pytest.mark.parametrize(("program", "package"), [("nft", "nftables"), ("crun", "crun")])
+def test_the_package_of_a_program(program: str, package: str) -> None:
+    assert package_of(program) == package
 
 
 HANGS = {

@@ -13,7 +13,7 @@ from nbd.errors import NotSignedIn
 from nbd.host.database import open_database
 from nbd.people.model import Person
 from nbd.people.ports import RightStore
-from nbd.people.register import MOST_TICKETS, Lifetimes, Register, RightChange, digest
+from nbd.people.register import MOST_SIGN_INS, MOST_TICKETS, Lifetimes, Register, RightChange, digest
 from tests.doors.api_world import FakeAccounts, MemoryRights
 
 ADA, EVE = Person("ada", 1001, 1001, "/home/ada"), Person("eve", 1002, 1002, "/home/eve")
@@ -156,15 +156,32 @@ async def test_an_account_that_went_has_no_sign_in() -> None:
     assert [change.person for change in await desk.register.current()] == [None], "the web door takes it out of its table"
 
 
-async def test_links_without_end_push_out_the_oldest() -> None:
+async def test_links_without_end_push_out_the_oldest_of_the_same_person() -> None:
     desk = Desk()
-    first, _ = desk.register.give_ticket(ADA, None)
-    second, _ = desk.register.give_ticket(ADA, None)
+    adas, _ = desk.register.give_ticket(ADA, None)
+    first, _ = desk.register.give_ticket(EVE, None)
+    second, _ = desk.register.give_ticket(EVE, None)
     for _ in range(MOST_TICKETS - 1):
         desk.register.give_ticket(EVE, None)
     with pytest.raises(NotSignedIn):
         await desk.register.redeem(first)
     await desk.register.redeem(second)
+    await desk.register.redeem(adas)
+
+
+async def test_sign_ins_without_end_push_out_the_oldest_of_the_same_origin() -> None:
+    desk = Desk()
+    adas, first, second = await desk.sign_in(ADA), await desk.sign_in(EVE), await desk.sign_in(EVE)
+    for _ in range(MOST_SIGN_INS):
+        await desk.sign_in(EVE, "n1")
+    assert not await desk.refused(first), "a notebook's own are counted apart"
+    for _ in range(MOST_SIGN_INS - 1):
+        desk.now += 1
+        await desk.sign_in(EVE)
+    assert await desk.refused(first)
+    assert not await desk.refused(second)
+    assert not await desk.refused(adas)
+    assert len(await desk.store.rights()) == 2 * MOST_SIGN_INS + 1
 
 
 async def test_whoever_listens_hears_of_each_sign_in() -> None:

@@ -20,20 +20,29 @@ T = TypeVar("T")
 Parse = Callable[[Any], Any]
 
 SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
+MOST = 1_000_000_000
+"""Of anything that is counted; far below what the programs behind us can hold."""
 TIME_UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
 def size(value: Any) -> int:
     """ "12GiB" -> bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]iB|B)?", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?)\s*([KMGT]iB|B)?", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('must be a size such as "512MiB" or "12GiB"')
     return int(float(match[1]) * SIZE_UNITS[match[2] or ""])
 
 
+def room(value: Any) -> int:
+    """A size that something has to fit in: for none at all, Podman would set no limit."""
+    if size(value) < SIZE_UNITS["MiB"]:
+        raise ValueError('must be "1MiB" or more')
+    return size(value)
+
+
 def duration(value: Any) -> float:
     """ "30min" -> seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|min|h|d)", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('must be a time such as "20s", "30min" or "8h"')
     return float(match[1]) * TIME_UNITS[match[2]]
@@ -52,14 +61,21 @@ def flag(value: Any) -> bool:
 
 
 def count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError("must be a whole number, 0 or more")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+        raise ValueError(f"must be a whole number, 0 to {MOST}")
     return value
 
 
+def some(value: Any) -> int:
+    """A limit: 0 would be none."""
+    if count(value) == 0:
+        raise ValueError(f"must be a whole number, 1 to {MOST}")
+    return count(value)
+
+
 def number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-        raise ValueError("must be a number above 0")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MOST:  # not a number is neither
+        raise ValueError(f"must be a number above 0, up to {MOST}")
     return float(value)
 
 
@@ -204,6 +220,8 @@ def toml(source: str, file: str) -> dict[str, Any]:
         found = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = found[1] if found else "1"
         raise InvalidInput(f"{file}:{line}: {re.sub(r' ?[(]at .*', '', str(error))}", code="bad_config") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits; thousands of brackets
+        raise InvalidInput(f"{file}:1: cannot be read: {error}", code="bad_config") from None
 
 
 def complaint(source: str, file: str, where: tuple[str, str], what: str, hint: str) -> InvalidInput:

@@ -9,12 +9,24 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .config import Source, complaint, count, duration, fill, flag, number, one_of, required, setting, size, text, texts, toml
+from .config import Source, complaint, count, duration, fill, flag, number, one_of, required, room, setting, size, some, text, texts, toml
 from .editors import EDITORS
 from .errors import InvalidInput, NbdError
 from .gpus.model import Request, Sharing
 
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+PART = r"[a-z0-9]+(?:(?:[.]|_{1,2}|-+)[a-z0-9]+)*"
+TAG_AND_DIGEST = r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@sha256:[0-9a-f]{64})?"
+REFERENCE = re.compile(rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{{1,5}})?/)?{PART}(?:/{PART})*{TAG_AND_DIGEST}")
+"""An image as Podman knows it: [registry[:port]/]folder/name[:tag][@digest]."""
+LONGEST_REFERENCE = 300
+PATH = re.compile(r"/[^\x00-\x1f\x7f]{0,1023}")
+
+
+def image(value: Any) -> str:
+    if len(text(value)) > LONGEST_REFERENCE or not REFERENCE.fullmatch(value):
+        raise ValueError('must be an image, such as "jupyter" or "registry.example/team/image:1.2"')
+    return text(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +50,13 @@ class Profile:
     title: str = required(text, "What people see in the list.")
     description: str = setting("", text, "One sentence below the title.")
     editor: str = setting("jupyterlab", one_of(*EDITORS), "The editor that opens.")
-    image: str = setting("jupyter", text, "An image that nbd builds, by name, or the full reference of any other.")
+    image: str = setting("jupyter", image, "An image that nbd builds, by name, or the full reference of any other.")
     cpus: float = setting(2, number, "CPU cores.")
-    memory: int = setting("4GiB", size, "Memory; a notebook that needs more is ended, and told so.")
-    shm: int = setting("1GiB", size, "Shared memory (/dev/shm), part of the memory; PyTorch's data loaders want much.")
-    tmp: int = setting("4GiB", size, "Size of /tmp, part of the memory.")
-    pids: int = setting(2048, count, "Most processes and threads.")
-    open_files: int = setting(65536, count, "Most open files a process; clamped to what the box allows.")
+    memory: int = setting("4GiB", room, "Memory; a notebook that needs more is ended, and told so.")
+    shm: int = setting("1GiB", room, "Shared memory (/dev/shm), part of the memory; PyTorch's data loaders want much.")
+    tmp: int = setting("4GiB", room, "Size of /tmp, part of the memory.")
+    pids: int = setting(2048, some, "Most processes and threads.")
+    open_files: int = setting(65536, some, "Most open files a process; clamped to what the box allows.")
     network: str = setting("internet", one_of("internet", "none"), "'internet': everything but this box and other notebooks. 'none': no network.")
     stop_grace: float | None = setting(None, duration, "Time to save work before a stop kills; unset: the setting core.stop_grace.")
     groups: tuple[str, ...] = setting((), texts, "Only members of these groups may use it. Empty: everybody.")
@@ -91,10 +103,12 @@ def _with_parts(profile: Profile, name: str, gpu: dict[str, Any] | None, mounts:
     offer = None if gpu is None else fill(GpuOffer, gpu, Source(source.text, source.file, "gpu"))
     if offer and offer.shared and not offer.memory:
         raise complaint(source.text, source.file, ("gpu", "shared"), "a shared card needs a VRAM budget", 'add: memory = "8GiB"')
+    if not all(isinstance(mount, dict) for mount in mounts):
+        raise complaint(source.text, source.file, ("", "mounts"), "must be written as [[mounts]]", 'below it: source = "/data" and target = "/data"')
     folders = tuple(fill(Mount, mount, Source(source.text, source.file, "mounts")) for mount in mounts)
     for mount in folders:
         for key, path in (("source", mount.source), ("target", mount.target)):
-            if not path.startswith("/") or ".." in Path(path).parts:
+            if not PATH.fullmatch(path) or ".." in Path(path).parts:
                 raise complaint(source.text, source.file, ("mounts", key), "must be an absolute path without '..'", "")
     return replace(profile, name=name, gpu=offer, mounts=folders)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..errors import NbdError
@@ -13,8 +13,9 @@ log = logging.getLogger(__name__)
 
 
 class ProfileFolder:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, read: Callable[[Path], Mapping[str, Profile]] = read_profiles) -> None:
         self._folder = folder
+        self._reader = read
         self._stamp: tuple[tuple[str, int, int], ...] | None = None
         self._profiles: Mapping[str, Profile] = {}
         self.trouble = ""
@@ -36,11 +37,14 @@ class ProfileFolder:
 
     def _read(self) -> None:
         try:
-            self._profiles = read_profiles(self._folder)
+            self._profiles = self._reader(self._folder)
             self.trouble = ""
         except (NbdError, OSError, UnicodeDecodeError) as error:
             self.trouble = str(error)
             log.error("profiles stay as they were: %s", error)
+        except Exception as error:  # whatever a file makes of its reader, the profiles that were right stay in force
+            self.trouble = f"{self._folder} cannot be read: {error!r}"
+            log.exception("profiles stay as they were")
 
 
 def stamp(file: Path) -> tuple[str, int, int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbd.host.profilefolder import ProfileFolder
+from nbd.profiles import Profile
 
 RIGHT = 'title = "T"\n'
 
@@ -42,6 +43,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "not UTF-8": (lambda file: file.write_bytes(b'title = "\xff"\n'), "utf-8"),
     "a link to nowhere": (lambda file: file.symlink_to("nowhere"), "No such file"),
     "a folder": (lambda file: file.mkdir(), "directory"),
+    "mounts that are no tables": (lambda file: file.write_text('title = "T"\nmounts = ["/etc"]\n'), "must be written as [[mounts]]"),
     "a loop": (lambda file: file.symlink_to(file), "symbolic links"),
 }
 
@@ -51,8 +53,9 @@ async def test_a_wrong_file_keeps_the_last_right_set_and_is_said(folder: Path, p
     shelf = ProfileFolder(folder)
     shelf.profiles()
     put(folder / "bad.toml")
-    assert list(shelf.profiles()) == ["cpu"]
-    assert words in await shelf.health()
+    for _ in range(2):
+        assert list(shelf.profiles()) == ["cpu"]
+        assert words in await shelf.health()
     os.rename(folder / "bad.toml", folder / "bad.toml.off")  # noqa: PTH104 - whatever it is
     (folder / "cpu.toml").write_text('title = "Mended"\n')
     assert shelf.profiles()["cpu"].title == "Mended"
@@ -76,3 +79,13 @@ async def test_no_folder_is_no_profile_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     (tmp_path / "none/cpu.toml").write_text(RIGHT)
     assert list(shelf.profiles()) == ["cpu"]
+
+
+async def test_a_defect_of_the_reader_is_trouble_and_not_an_end(folder: Path) -> None:
+    def fails(folder: Path) -> dict[str, Profile]:
+        raise KeyError("odd")
+
+    shelf = ProfileFolder(folder, fails)
+    for _ in range(2):
+        assert shelf.profiles() == {}
+        assert "odd" in await shelf.health()

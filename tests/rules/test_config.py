@@ -23,7 +23,7 @@ GIB = 1 << 30
         ("[cor]\n", "nbd.toml:1: cor: unknown section", "did you mean 'core'?"),
         ("core = 3\n", "nbd.toml:1: core: must be a section", ""),
         ('[core]\nstop_grace = "20"\n', 'nbd.toml:2: core.stop_grace: must be a time such as "20s", "30min" or "8h"', ""),
-        ("[core]\ncrash_limit = true\n", "nbd.toml:2: core.crash_limit: must be a whole number, 0 or more", ""),
+        ("[core]\ncrash_limit = true\n", "nbd.toml:2: core.crash_limit: must be a whole number, 0 to 1000000000", ""),
         ("[core\n", "nbd.toml:1: Expected ']' at the end of a table declaration", ""),
         ('[web]\nlisten = "1.2.3.4:99999"\n', 'nbd.toml:2: web.listen: must be an address and a port, such as "127.0.0.1:8686"', ""),
     ],
@@ -85,12 +85,40 @@ PROFILE = 'title = "One"\n'
         (PROFILE + '[[mounts]]\nsource = "/a/../b"\ntarget = "/data"\n', "p.toml:3: mounts.source: must be an absolute path"),
         (PROFILE + 'name = "x"\n', "p.toml:2: name: unknown key"),
         (PROFILE + "cpus = 0\n", "p.toml:2: cpus: must be a number above 0"),
+        (PROFILE + "cpus = nan\n", "p.toml:2: cpus: must be a number above 0"),
+        (PROFILE + "cpus = inf\n", "p.toml:2: cpus: must be a number above 0"),
+        (PROFILE + f"cpus = {10**400}\n", "p.toml:2: cpus: must be a number above 0"),
+        (PROFILE + f"pids = {10**20}\n", "p.toml:2: pids: must be a whole number"),
+        (PROFILE + f"pids = {'9' * 5000}\n", "p.toml:1: cannot be read"),
+        (PROFILE + f"pids = {'[' * 5000}\n", "p.toml:1: cannot be read"),
+        (PROFILE + "pids = 0\n", "p.toml:2: pids: must be a whole number, 1 to"),
+        (PROFILE + "open_files = 0\n", "p.toml:2: open_files: must be a whole number, 1 to"),
+        (PROFILE + 'memory = "0B"\n', 'p.toml:2: memory: must be "1MiB" or more'),
+        (PROFILE + f'memory = "{"9" * 400}TiB"\n', "p.toml:2: memory: must be a size"),
+        (PROFILE + 'tmp = "0B"\n', 'p.toml:2: tmp: must be "1MiB" or more'),
+        (PROFILE + f'stop_grace = "{"9" * 400}d"\n', "p.toml:2: stop_grace: must be a time"),
+        (PROFILE + 'image = ""\n', "p.toml:2: image: must be an image"),
+        (PROFILE + 'image = "UPPER CASE"\n', "p.toml:2: image: must be an image"),
+        (PROFILE + 'image = "-x"\n', "p.toml:2: image: must be an image"),
+        (PROFILE + 'image = "a//b"\n', "p.toml:2: image: must be an image"),
+        (PROFILE + f'image = "{"a" * 301}"\n', "p.toml:2: image: must be an image"),
+        (PROFILE + 'mounts = ["/etc"]\n', "p.toml:2: mounts: must be written as [[mounts]]"),
+        (PROFILE + "mounts = [1]\n", "p.toml:2: mounts: must be written as [[mounts]]"),
+        (PROFILE + '[[mounts]]\nsource = "/a\\u0000b"\ntarget = "/data"\n', "p.toml:3: mounts.source: must be an absolute path"),
     ],
 )
 def test_a_wrong_profile_is_named(source: str, said: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_profile(source, "p.toml", "p")
     assert caught.value.message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["jupyter", "localhost/nbd/jupyter:latest", "debian:12-slim", "registry.example:5000/team/a_b/c--d:v1.2_3", f"a/b@sha256:{'0' * 64}", "Host/x"],
+)
+def test_images_that_podman_knows(image: str) -> None:
+    assert parse_profile(f'{PROFILE}image = "{image}"\n', "f", "p").image == image
 
 
 @pytest.mark.parametrize("name", ["Big", "a b", "../x", "", "x" * 41])

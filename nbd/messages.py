@@ -254,6 +254,8 @@ class DoorEvent:
     notebook: NotebookView | None = None
     socket: str | None = None
     """Where the editor listens while the notebook runs: a path. None while it does not."""
+    owner_uid: int | None = None
+    """As whom it listens; there whenever `socket` is. Whatever else stands at that path is not to be talked to."""
 
 
 @dataclass(frozen=True, slots=True)

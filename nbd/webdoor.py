@@ -13,6 +13,7 @@ from aiohttp import http_parser, web
 
 from .errors import HostUnfit
 from .messages import DoorEvent, DoorKind
+from .unixdoor import Place
 from .web.corelink import CoreLink
 from .web.door import Door
 from .web.enter import Entrance
@@ -22,7 +23,7 @@ from .web.pages import Pages
 from .web.proxy import Proxy
 from .web.render import Renderer
 from .web.settings import DoorSettings
-from .web.table import DoorTable
+from .web.table import DoorTable, place_of
 from .web.tunnel import Tunnels
 from .web.upstream import Pool
 from .web.visit import Router
@@ -89,31 +90,31 @@ def wired(origins: Origins, table: DoorTable, core: CoreLink, proxy: Proxy) -> D
 
 
 class Revoker:
-    """Ends what a change took the right from: tunnels of a sign-in that ended, connections to an editor that went."""
+    """Ends what a change took the right from: all that a sign-in that ended had open, connections to an editor that went."""
 
     def __init__(self, table: DoorTable, tunnels: Tunnels, pool: Pool) -> None:
         self._table = table
         self._tunnels = tunnels
         self._pool = pool
-        self._sockets: dict[str, str] = {}
+        self._places: dict[str, Place] = {}
 
     def changed(self, events: Collection[DoorEvent]) -> None:
         for event in events:
             if event.kind is DoorKind.SIGN_OUT:
                 self._end_sign_in(event.key)
             elif event.kind is DoorKind.NOTEBOOK and event.notebook is not None:
-                self._moved(event.notebook.id, event.socket)
+                self._moved(event.notebook.id, place_of(event))
             elif event.kind is DoorKind.NOTEBOOK_GONE:
                 self._moved(event.key, None)
 
     def _end_sign_in(self, key: str) -> None:
-        self._tunnels.close_where(lambda right: right.sign_in == key)
+        self._tunnels.revoke(lambda right: right.sign_in == key)
 
-    def _moved(self, id: str, path: str | None) -> None:
-        before = self._sockets.pop(id, None)
-        if path is not None:
-            self._sockets[id] = path
-        if before is not None and before != path:
+    def _moved(self, id: str, place: Place | None) -> None:
+        before = self._places.pop(id, None)
+        if place is not None:
+            self._places[id] = place
+        if before is not None and before != place:
             self._pool.forget(before)
             self._tunnels.close_where(lambda right: right.notebook == id)
 
@@ -124,7 +125,7 @@ async def sweep(table: DoorTable, tunnels: Tunnels, pool: Pool) -> None:
         await asyncio.sleep(TICK_SECONDS)
         now = time.time()
         late = {key for key, sign_in in table.sign_ins.items() if sign_in.expires <= now}
-        tunnels.close_where(lambda right, late=late: right.sign_in in late)  # type: ignore[misc]
+        tunnels.revoke(lambda right, late=late: right.sign_in in late)  # type: ignore[misc]
         pool.sweep()
 
 

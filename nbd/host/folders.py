@@ -41,8 +41,13 @@ class RunFolders:
         folder = self._notebooks / notebook
         folder.mkdir(mode=0o700, exist_ok=True)
         await erase(folder / SOCKET_NAME)
-        os.chown(folder, who.uid, self._web_gid)
-        folder.chmod(0o2770)
+        # By what is held, and never through a link: root must not give away what a name happens to lead to.
+        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(held, who.uid, self._web_gid)
+            os.fchmod(held, 0o2770)
+        finally:
+            os.close(held)
         return str(folder)
 
     async def identity(self, who: Occupant, passwd: str, group: str) -> str:

@@ -14,11 +14,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 
+from .. import unixdoor
 from ..editors import EDITOR_FOLDER, SOCKET_NAME, Editor
-from ..errors import NbdError
+from ..errors import NbdError, Unreachable
 from ..messages import CheckReport
 from ..notebooks.image import EDITOR_LABEL, ImageFacts
 from ..notebooks.image_trouble import end_of_trial, tool_problems, version_problems
+from ..unixdoor import Place
 from . import commands, followed
 
 SOMEBODY = 64999
@@ -138,11 +140,13 @@ async def answers(socket: Path, path: str) -> bool:
     """Whether `path` answers 200 on the socket now."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(str(socket))
+            # What runs in there is not trusted yet: a link in the socket's place must not lead anywhere.
+            connected = await unixdoor.connect(Place(str(socket), SOMEBODY if os.geteuid() == 0 else os.getuid()))
+            reader, writer = await asyncio.open_unix_connection(sock=connected)
             try:
                 writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
                 return b" 200 " in await reader.readline()
             finally:
                 writer.close()
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, Unreachable):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket as sockets
 from dataclasses import dataclass
 
 from ..errors import Unreachable
@@ -18,7 +19,16 @@ class Answer:
 
 async def ask(socket: str, method: str, path: str, body: bytes = b"") -> Answer:
     """Raises OSError while nobody listens and Unreachable for what is not HTTP. The deadline is the caller's."""
-    reader, writer = await asyncio.open_unix_connection(socket)
+    return await exchange(await asyncio.open_unix_connection(socket), method, path, body)
+
+
+async def ask_on(connected: sockets.socket, method: str, path: str) -> Answer:
+    """On a connection that was made already; closes it."""
+    return await exchange(await asyncio.open_unix_connection(sock=connected), method, path, b"")
+
+
+async def exchange(ends: tuple[asyncio.StreamReader, asyncio.StreamWriter], method: str, path: str, body: bytes) -> Answer:
+    reader, writer = ends
     try:
         head = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json", f"Content-Length: {len(body)}"]
         writer.write("\r\n".join([*head, "", ""]).encode() + body)
@@ -29,7 +39,7 @@ async def ask(socket: str, method: str, path: str, body: bytes = b"") -> Answer:
     head_bytes, _, rest = answer.partition(b"\r\n\r\n")
     words = head_bytes.split(b" ", 2)
     if len(words) < 2 or not words[1].isdigit():
-        raise Unreachable(f"what listens at {socket} does not speak HTTP")
+        raise Unreachable(f"what was asked for {path} does not speak HTTP")
     return Answer(int(words[1]), rest)
 
 

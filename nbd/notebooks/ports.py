@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..gpus.model import Grant, Lease, Refusal, Request
+from ..unixdoor import Place
 from .model import Notebook, Occupant, Run
 from .reconcile import Seen
 from .spec import ContainerSpec
@@ -104,8 +105,8 @@ class Processes(Protocol):
 
 
 class EditorDoor(Protocol):
-    async def wait_ready(self, socket: str, path: str, seconds: float) -> None:
-        """Return as soon as `path` answers 200 on the socket. Raises Deadline after `seconds`."""
+    async def wait_ready(self, place: Place, path: str, seconds: float) -> None:
+        """Return as soon as `path` answers 200 there, from the person's own editor. Raises Deadline after `seconds`."""
 
 
 class Homes(Protocol):

@@ -20,6 +20,7 @@ from ..errors import Conflict, Deadline, HostUnfit, NoCapacity, StartFailed
 from ..gpus.model import Grant, Lease, Refusal, Request
 from ..messages import Progress, Waiting
 from ..profiles import Profile
+from ..unixdoor import Place
 from . import spec
 from .images import Images
 from .model import Notebook, Occupant, Phase
@@ -116,16 +117,23 @@ class Starter:
 
     async def answers(self, notebook: str, process: Process) -> None:
         """Return once the editor answers. Raises StartFailed(editor_exited) the moment its process ends, Deadline when it stays silent."""
-        row = self._roster.get(notebook)
+        row, who = self._roster.get(notebook), await self._occupant(notebook)
         gone = asyncio.Event()
-        cancel = self._parts.processes.on_exit(process, gone.set)
-        path, socket = EDITORS[row.editor].ready_path, self._parts.folders.socket(notebook)
-        ready = asyncio.ensure_future(self._parts.editors.wait_ready(socket, path, self._house.ready_seconds))
+        kills, killed = self._parts.processes.memory_kills(process), 0
+
+        def on_exit() -> None:
+            nonlocal killed
+            killed = kills()  # Now: the cgroup goes with the container.
+            gone.set()
+
+        cancel = self._parts.processes.on_exit(process, on_exit)
+        path, place = EDITORS[row.editor].ready_path, Place(self._parts.folders.socket(notebook), who.uid)
+        ready = asyncio.ensure_future(self._parts.editors.wait_ready(place, path, self._house.ready_seconds))
         ended = asyncio.ensure_future(gone.wait())
         try:
             await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
             if ended.done():
-                raise StartFailed("the editor ended before it was ready", code="editor_exited")
+                raise StartFailed("the editor ended before it was ready", code="out_of_memory" if killed else "editor_exited")
             await ready
         except Deadline:
             raise StartFailed("the editor did not answer", code="never_answered") from None

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from ..messages import NotebookView, SignIn
+from ..unixdoor import Place
 from .cookies import digest
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -31,10 +32,10 @@ class Why(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A notebook as the door knows it. `socket` is where the editor listens, while it does."""
+    """A notebook as the door knows it. `place` is where the editor listens, while it does."""
 
     view: NotebookView
-    socket: str | None = None
+    place: Place | None = None
 
 
 class Ask(NamedTuple):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ T = TypeVar("T")
 CALL_SECONDS = 30.0
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 LOG_BYTES = 1024 * 1024
+START_SECONDS = 10.0
+"""The two programs start side by side; that core is not there yet is no news for so long."""
 log = logging.getLogger(__name__)
 
 
@@ -81,15 +84,17 @@ class CoreLink:
 
     async def follow(self, table: DoorTable) -> None:
         """Keep `table` as core sees the world, for ever: a subscription that ends or falls silent is made anew."""
-        failures = 0
+        failures, told = 0, False
+        quiet_until = time.monotonic() + START_SECONDS
         while True:
             try:
                 await self._subscribe(table)
-                failures = 0
+                failures, told = 0, False
             except (aiohttp.ClientError, TimeoutError, NbdError, ValueError) as error:
-                loud = logging.WARNING if failures == 0 else logging.DEBUG
-                log.log(loud, "core's events cannot be followed: %s", error)
-                failures = 0 if table.fresh() else failures + 1
+                worked = table.fresh()
+                loud = worked or not (told or time.monotonic() < quiet_until)
+                log.log(logging.WARNING if loud else logging.DEBUG, "who is signed in cannot be learned from core: %s", in_words(error))
+                failures, told = 0 if worked else failures + 1, told or loud
             table.lost()
             await asyncio.sleep(BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)])
 
@@ -104,6 +109,14 @@ class CoreLink:
                     table.apply(wire.decode(DoorEvent, line[5:]))
                 else:
                     table.heard()
+
+
+def in_words(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"nobody listens at its socket ({error.os_error.strerror or error.os_error})"
+    if isinstance(error, TimeoutError):
+        return f"it said nothing for {SILENCE_SECONDS:g} s"
+    return str(error) or type(error).__name__
 
 
 def problem(status: int, content: bytes) -> NbdError:

@@ -107,13 +107,13 @@ class Door:
         request, row, sign_in = visit.request, visit.decision.row, visit.decision.sign_in
         if row is None or sign_in is None:
             raise NotFound("there is no such notebook")
-        if row.socket is None:
+        if row.place is None:
             return self._away(visit, row)
-        target = Target(row.socket, request.headers["Host"], Right(sign_in.token_sha256, row.view.id))
+        target = Target(row.place, request.headers["Host"], Right(sign_in.token_sha256, row.view.id))
         try:
             return await (self._proxy.upgrade if visit.ask.upgrade else self._proxy.relay)(request, target)
         except Unreachable as error:
-            log.info("%s", error, extra={"NBD_NOTEBOOK": row.view.id})
+            log.log(logging.WARNING if error.code == "not_the_editor" else logging.INFO, "%s", error, extra={"NBD_NOTEBOOK": row.view.id})
             if not for_person(request):
                 raise
             return self._away(visit, row)

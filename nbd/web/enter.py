@@ -80,7 +80,7 @@ class Entrance:
         if not notebook:
             return "/"
         row = self._table.notebooks.get(notebook)
-        return "/lab" if row is not None and row.socket is not None else "/.nbd/"
+        return "/lab" if row is not None and row.place is not None else "/.nbd/"
 
 
 def checked(ticket: str) -> str:

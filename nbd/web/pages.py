@@ -130,7 +130,7 @@ class Pages:
         row = visit.decision.row
         if row is None:
             raise NotFound("there is no such notebook")
-        return self._render.page(visit, "away.html", notebook=row.view, ready=row.socket is not None)
+        return self._render.page(visit, "away.html", notebook=row.view, ready=row.place is not None)
 
     async def _mine(self, visit: Visit, id: str) -> NotebookView:
         """Core is asked where the table does not know: it may be a moment behind. Raises NotFound also for what is another's."""

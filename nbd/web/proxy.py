@@ -16,6 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import StreamReader
 
 from ..errors import InvalidInput, NbdError, Unreachable
+from ..unixdoor import Place
 from .headers import LAST_CHUNK, answer_head, chunk, forwarded, framing, request_head
 from .tunnel import Right, Tunnel, Tunnels
 from .upstream import Answer, Connection, Gone, Pool
@@ -53,7 +54,7 @@ KEPT, CLOSED = Sent(stay=True), Sent(stay=False)
 class Target(NamedTuple):
     """Where a request that was let through goes, and on whose word."""
 
-    socket: str
+    place: Place
     host: str
     right: Right
 
@@ -66,25 +67,33 @@ class Proxy:
 
     async def relay(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         """Raises InvalidInput for a head that cannot be passed on and Unreachable where the editor does not do its part."""
+        browser = transport_of(request)
+        self._tunnels.relay_begins(browser, target.right)
+        try:
+            return await self._relayed(request, target)
+        finally:
+            self._tunnels.relay_ends(browser)
+
+    async def _relayed(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         repeatable = request.method in REPEATABLE
         length, small = measured(request)
         head = self._head(request, target, b"\r\n" if length == 0 and repeatable else framing(length))
         if small is None:
-            return await self._upload(request, await self._pool.connect(target.socket), head, chunked=length is None)
-        rested = self._pool.idle(target.socket)
+            return await self._upload(request, await self._pool.connect(target.place), head, chunked=length is None)
+        rested = self._pool.idle(target.place)
         if rested is not None:
             try:
                 return await self._exchange(request, rested, head + small)
             except Gone as gone:
                 if not (gone.untouched and repeatable):
                     raise
-        return await self._exchange(request, await self._pool.connect(target.socket), head + small)
+        return await self._exchange(request, await self._pool.connect(target.place), head + small)
 
     async def upgrade(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         """Join the browser and the editor for a WebSocket; returns when it is over."""
         if request.headers.get("Upgrade", "").lower() != "websocket" or request.method != "GET" or not request.content.is_eof():
             raise InvalidInput("the only upgrade here is to a WebSocket", code="bad_upgrade")
-        connection = await self._pool.connect(target.socket)
+        connection = await self._pool.connect(target.place)
         try:
             answer = await connection.ask(self._head(request, target, WEBSOCKET + b"\r\n"), bodiless=False)
             if answer.head.code != 101:

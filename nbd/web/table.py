@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from ..messages import DoorEvent, DoorKind, NotebookView, SignIn
+from ..unixdoor import Place
 from .access import Row
 
 SILENCE_SECONDS = 15.0
@@ -95,7 +96,7 @@ def put(event: DoorEvent, sign_ins: dict[str, SignIn], notebooks: dict[str, Row]
     elif event.kind is DoorKind.SIGN_OUT:
         sign_ins.pop(event.key, None)
     elif event.kind is DoorKind.NOTEBOOK and event.notebook is not None:
-        notebooks[event.notebook.id] = Row(event.notebook, event.socket)
+        notebooks[event.notebook.id] = Row(event.notebook, place_of(event))
     elif event.kind is DoorKind.NOTEBOOK_GONE:
         notebooks.pop(event.key, None)
 
@@ -104,5 +105,15 @@ def changes(before: tuple[dict[str, SignIn], dict[str, Row]], after: tuple[dict[
     """What happened between two whole tables, as the events that would have said so."""
     gone = [DoorEvent(DoorKind.SIGN_OUT, key) for key in before[0] if key not in after[0]]
     gone += [DoorEvent(DoorKind.NOTEBOOK_GONE, id) for id in before[1] if id not in after[1]]
-    new = [DoorEvent(DoorKind.NOTEBOOK, id, notebook=row.view, socket=row.socket) for id, row in after[1].items() if before[1].get(id) != row]
+    new = [as_event(row) for id, row in after[1].items() if before[1].get(id) != row]
     return gone + new
+
+
+def place_of(event: DoorEvent) -> Place | None:
+    """A path without a word on whose it is leads nowhere."""
+    return None if event.socket is None or event.owner_uid is None else Place(event.socket, event.owner_uid)
+
+
+def as_event(row: Row) -> DoorEvent:
+    path, uid = row.place or (None, None)
+    return DoorEvent(DoorKind.NOTEBOOK, row.view.id, notebook=row.view, socket=path, owner_uid=uid)

@@ -78,10 +78,12 @@ class Tunnel:
 
 
 class Tunnels:
-    """Every open tunnel, by what it lives on."""
+    """Every open tunnel, and every request that is on its way to an editor or back, by what it lives on."""
 
     def __init__(self) -> None:
         self._open: dict[Tunnel, Right] = {}
+        self._relays: dict[asyncio.Transport, Right] = {}
+        """By the browser's connection, which carries one request at a time."""
 
     def __len__(self) -> int:
         return len(self._open)
@@ -94,3 +96,16 @@ class Tunnels:
         for tunnel, right in list(self._open.items()):
             if ended(right):
                 tunnel.close()
+
+    def relay_begins(self, browser: asyncio.Transport, right: Right) -> None:
+        self._relays[browser] = right
+
+    def relay_ends(self, browser: asyncio.Transport) -> None:
+        self._relays.pop(browser, None)
+
+    def revoke(self, ended: Callable[[Right], bool]) -> None:
+        """The right itself has ended: tunnels close, and answers and uploads break off where they are, however long they would go on."""
+        self.close_where(ended)
+        for browser, right in list(self._relays.items()):
+            if ended(right):
+                browser.abort()

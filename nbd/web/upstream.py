@@ -16,7 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpResponseParser, RawResponseMessage
 from aiohttp.streams import StreamReader
 
+from .. import unixdoor
 from ..errors import Unreachable
+from ..unixdoor import Place
 
 READ_AHEAD = 256 * 1024
 HEAD_LINE = 16 * 1024
@@ -43,11 +45,11 @@ class Gone(Unreachable):
 
 
 class Connection(BaseProtocol):
-    __slots__ = ("_answer", "_body", "_heard", "path", "since", "sound")
+    __slots__ = ("_answer", "_body", "_heard", "place", "since", "sound")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, place: Place) -> None:
         super().__init__(loop)
-        self.path = path
+        self.place = place
         self.sound = True
         """Nothing odd happened: it may carry another request."""
         self.since = loop.time()
@@ -142,12 +144,12 @@ class Connection(BaseProtocol):
 class Pool:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._idle: dict[str, deque[Connection]] = {}
+        self._idle: dict[Place, deque[Connection]] = {}
         self._busy: set[Connection] = set()
 
-    def idle(self, path: str) -> Connection | None:
+    def idle(self, place: Place) -> Connection | None:
         """A connection that rests, if there is one; the last used first, so that the others can age."""
-        resting = self._idle.get(path)
+        resting = self._idle.get(place)
         while resting:
             connection = resting.pop()
             if connection.sound and connection.transport is not None:
@@ -155,11 +157,12 @@ class Pool:
                 return connection
         return None
 
-    async def connect(self, path: str) -> Connection:
-        """Raises Unreachable where nobody answers at `path`."""
+    async def connect(self, place: Place) -> Connection:
+        """Raises Unreachable where nobody answers at `place`, or somebody who is not the notebook's owner."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                _, connection = await self._loop.create_unix_connection(lambda: Connection(self._loop, path), path)
+                door = await unixdoor.connect(place)
+                _, connection = await self._loop.create_unix_connection(lambda: Connection(self._loop, place), sock=door)
         except (OSError, TimeoutError) as error:
             raise Unreachable("the editor does not answer", hint="it may be starting or stopping", code="editor_gone") from error
         self._busy.add(connection)
@@ -168,32 +171,32 @@ class Pool:
     def give(self, connection: Connection) -> None:
         """The request is over, whichever way."""
         self._busy.discard(connection)
-        resting = self._idle.setdefault(connection.path, deque())
+        resting = self._idle.setdefault(connection.place, deque())
         if connection.finished() and len(resting) < IDLE_EACH:
             connection.since = self._loop.time()
             resting.append(connection)
         else:
             connection.abort()
 
-    def forget(self, path: str) -> None:
-        """The editor at `path` is gone; another may come to the same place."""
-        for connection in self._idle.pop(path, ()):
+    def forget(self, place: Place) -> None:
+        """The editor at `place` is gone; another may come to the same place."""
+        for connection in self._idle.pop(place, ()):
             connection.abort()
 
     def sweep(self) -> None:
         """Close what has rested too long, and what has waited too long for an answer."""
         now = self._loop.time()
-        for path, resting in list(self._idle.items()):
+        for place, resting in list(self._idle.items()):
             while resting and (resting[0].transport is None or now - resting[0].since > IDLE_SECONDS):
                 resting.popleft().abort()
             if not resting:
-                del self._idle[path]
+                del self._idle[place]
         for connection in [one for one in self._busy if one.waiting() and now - one.since > SILENCE_SECONDS]:
             connection.abort()
 
     def close(self) -> None:
-        for path in list(self._idle):
-            self.forget(path)
+        for place in list(self._idle):
+            self.forget(place)
         for connection in list(self._busy):
             connection.abort()
 

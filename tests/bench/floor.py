@@ -20,6 +20,7 @@ from nbd.notebooks import spec
 from nbd.notebooks.model import Notebook, Occupant
 from nbd.places import CHECKOUT
 from nbd.profiles import read_profiles
+from nbd.unixdoor import Place
 
 from .report import PATIENCE_SECONDS
 
@@ -75,7 +76,8 @@ class Floor:
         raise NotImplementedError
 
     async def _ready(self) -> None:
-        await UnixEditor().wait_ready(self._folders.socket(self._id), EDITORS["jupyterlab"].ready_path, PATIENCE_SECONDS)
+        uid = self._who.uid if self._who else -1
+        await UnixEditor().wait_ready(Place(self._folders.socket(self._id), uid), EDITORS["jupyterlab"].ready_path, PATIENCE_SECONDS)
 
 
 class Command(Floor):

@@ -126,6 +126,8 @@ async def test_the_doors_table_then_its_changes(world: ApiWorld) -> None:
     assert (table[0]["sign_in"]["person"]["name"], table[0]["sign_in"]["notebook"]) == ("ada", None)
     assert token not in json.dumps(table), "the token itself stays in the browser"
     assert {event["notebook"]["name"]: event["socket"] for event in table[1:3]} == {"main": f"/run/{row.id}/editor.sock", "second": None}
+    uids = {event["notebook"]["name"]: event["owner_uid"] for event in table[1:3]}
+    assert uids == {"main": 65001, "second": None}, "as whom it listens, while it listens"
 
     inside = await world.token("ada", row.id)
     (_, event) = (await until_event(stream, "sign_in"))[-1]

@@ -13,6 +13,7 @@ import pytest
 
 from nbd.errors import HostUnfit
 from nbd.messages import DoorEvent, DoorKind, SignIn
+from nbd.unixdoor import Place
 from nbd.web.access import Ask, Row, Why, asked_for, authorise, same_origin_post
 from nbd.web.cookies import digest, may_set, tokens, without_mine
 from nbd.web.origins import Origins
@@ -24,7 +25,7 @@ from tests.fakes.core_api import notebook, person
 NOW = 1000.0
 ADA, BOB = "nada000001", "nbob000001"
 OWN, PAGES = f"http://{ADA}.localhost:8686", "http://localhost:8686"
-NOTEBOOKS = {ADA: Row(notebook(ADA, "ada", "fold"), "/run/a"), BOB: Row(notebook(BOB, "bob", "train"))}
+NOTEBOOKS = {ADA: Row(notebook(ADA, "ada", "fold"), Place("/run/a", 1000)), BOB: Row(notebook(BOB, "bob", "train"))}
 SIGN_INS = {
     digest(token): SignIn(digest(token), person(name), expires, at)
     for token, name, expires, at in (
@@ -200,7 +201,7 @@ class World:
 
 
 SIGN_IN = DoorEvent(DoorKind.SIGN_IN, "k", sign_in=SignIn("k", person("ada"), NOW, None))
-RUNS = DoorEvent(DoorKind.NOTEBOOK, ADA, notebook=NOTEBOOKS[ADA].view, socket="/run/a")
+RUNS = DoorEvent(DoorKind.NOTEBOOK, ADA, notebook=NOTEBOOKS[ADA].view, socket="/run/a", owner_uid=1000)
 
 
 async def test_nothing_is_believed_before_the_whole_table_is_there() -> None:
@@ -241,7 +242,7 @@ async def test_what_ended_unheard_is_told_after_the_next_table() -> None:
     w.sync(SIGN_IN, RUNS)
     w.told.clear()
     w.table.lost()
-    w.sync(replace(RUNS, socket=None))
+    w.sync(replace(RUNS, socket=None, owner_uid=None))
     assert [(event.kind, event.key, event.socket) for event in w.told] == [(DoorKind.SIGN_OUT, "k", None), (DoorKind.NOTEBOOK, ADA, None)]
     assert not w.table.sign_ins
 
@@ -249,12 +250,12 @@ async def test_what_ended_unheard_is_told_after_the_next_table() -> None:
 async def test_each_change_is_told_after_it_is_true() -> None:
     w = World()
     w.sync()
-    seen: list[str | None] = []
-    stop = w.table.watch(lambda events: seen.extend(w.table.notebooks[event.key].socket for event in events))
+    seen: list[Place | None] = []
+    stop = w.table.watch(lambda events: seen.extend(w.table.notebooks[event.key].place for event in events))
     w.table.apply(RUNS)
     stop()
     w.table.apply(DoorEvent(DoorKind.NOTEBOOK_GONE, ADA))
-    assert seen == ["/run/a"]
+    assert seen == [Place("/run/a", 1000)]
     assert not w.table.notebooks
 
 

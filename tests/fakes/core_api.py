@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -45,6 +46,8 @@ class FakeCore:
     def __init__(self) -> None:
         self.notebooks: dict[str, NotebookView] = {}
         self.sockets: dict[str, str] = {}
+        self.uid = os.getuid()
+        """As whom the editors listen."""
         self.sign_ins: dict[str, SignIn] = {}
         self.tokens: dict[str, str] = {}
         """Token hash -> token: only a fake can afford to know."""
@@ -102,7 +105,7 @@ class FakeCore:
         return sign_in
 
     def row(self, view: NotebookView) -> DoorEvent:
-        return DoorEvent(DoorKind.NOTEBOOK, view.id, notebook=view, socket=self.sockets.get(view.id))
+        return DoorEvent(DoorKind.NOTEBOOK, view.id, notebook=view, socket=self.sockets.get(view.id), owner_uid=self.uid)
 
     def tell(self, event: DoorEvent) -> None:
         for queue in self.subscribers:

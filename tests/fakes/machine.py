@@ -18,6 +18,7 @@ from nbd.notebooks.model import Notebook, Occupant, Run
 from nbd.notebooks.ports import Process
 from nbd.notebooks.reconcile import Seen
 from nbd.notebooks.spec import LABEL, ContainerSpec
+from nbd.unixdoor import Place
 
 SIGNALS = {"SIGTERM": 15, "SIGKILL": 9}
 
@@ -54,6 +55,10 @@ class FakeMachine:
     folders: set[str] = field(default_factory=set)
     pause: float = 0.0
     """Seconds that each call to Podman takes."""
+    slow: dict[str, float] = field(default_factory=dict)
+    """More seconds for one kind of call."""
+    stuck: set[str] = field(default_factory=set)
+    """Containers whose processes hang in a driver: no signal ends them, and Podman cannot remove them."""
     calls: list[str] = field(default_factory=list)
     homes_fit: bool = True
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1000))
@@ -71,7 +76,7 @@ class FakeMachine:
 
     async def podman(self, call: str) -> None:
         self.calls.append(call)
-        await asyncio.sleep(self.pause)
+        await asyncio.sleep(self.pause + self.slow.get(call, 0.0))
         if self.trouble:
             raise self.trouble
 
@@ -132,7 +137,7 @@ class FakeContainers:
     async def kill(self, container: str, signal: str) -> None:
         await self._machine.podman(f"kill {signal}")
         found = self._machine.box_of(container)
-        if not found or found[1].state != "running":
+        if not found or found[1].state != "running" or found[0] in self._machine.stuck:
             return
         if signal == "SIGKILL" or not self._machine.images[found[1].spec.image].ignores_term:
             self._machine.end(found[0], 128 + SIGNALS[signal])
@@ -141,6 +146,8 @@ class FakeContainers:
         await self._machine.podman("remove")
         found = self._machine.box_of(container)
         if found and self._ours(found[1]):
+            if found[0] in self._machine.stuck:
+                raise Deadline("its processes do not end")
             if found[1].state == "running":
                 self._machine.end(found[0], 137)
             del self._machine.boxes[found[0]]
@@ -207,6 +214,7 @@ class FakeFolders:
         self._machine = machine
 
     async def make(self, notebook: str, who: Occupant) -> str:
+        await asyncio.sleep(self._machine.pause)
         self._machine.folders.add(notebook)
         return f"/run/{notebook}"
 
@@ -214,6 +222,7 @@ class FakeFolders:
         return f"/run/identity/{who.uid}"
 
     async def remove(self, notebook: str) -> None:
+        await asyncio.sleep(self._machine.pause)
         self._machine.folders.discard(notebook)
 
     def socket(self, notebook: str) -> str:
@@ -229,8 +238,8 @@ class FakeEditors:
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
 
-    async def wait_ready(self, socket: str, path: str, seconds: float) -> None:
-        notebook = socket.split("/")[2]
+    async def wait_ready(self, place: Place, path: str, seconds: float) -> None:
+        notebook = place.path.split("/")[2]
         while not self._answers(notebook):
             await asyncio.sleep(0.001)
             seconds -= 0.001
@@ -280,12 +289,13 @@ class MemoryStore:
         self.rows: dict[str, Notebook] = {}
         self.history: dict[tuple[str, int], Run] = {}
         self.trouble: NbdError | None = None
+        self.pause = 0.0
 
     async def notebooks(self) -> Sequence[Notebook]:
         return list(self.rows.values())
 
     async def save(self, notebook: Notebook) -> None:
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.pause)
         if self.trouble:
             raise self.trouble
         self.rows[notebook.id] = notebook

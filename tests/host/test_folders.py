@@ -152,3 +152,12 @@ async def test_who_is_who_for_the_container_is_readable_and_never_half_written(f
     mounted.close()
     found = {file.name: (file.read_text(), mode(file)) for file in folder.iterdir()}
     assert found == {"passwd": ("new passwd", 0o644), "group": ("new group", 0o644)}
+
+
+async def test_a_link_in_a_folders_place_gives_nothing_away(folders: RunFolders, short_path: Path) -> None:
+    elsewhere = short_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    (short_path / "run/notebooks" / ID).symlink_to(elsewhere)
+    with pytest.raises(OSError, match="Not a directory"):
+        await folders.make(ID, ME)
+    assert mode(elsewhere) == 0o700

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd.errors import NotSignedIn
+from nbd.errors import Deadline, NotSignedIn
 from nbd.host.database import open_database
 from nbd.people.model import Person
 from nbd.people.ports import RightStore
@@ -211,3 +211,26 @@ async def test_what_opens_a_door_is_nowhere_on_the_disk(tmp_path: Path) -> None:
         assert not [token for token in tokens if token.encode() in kept]
         await desk.restart()
         assert await desk.register.person_of_token(tokens[1]) == ADA
+
+
+class SilentAccounts(FakeAccounts):
+    silent = False
+
+    async def by_name(self, name: str) -> Person | None:
+        if self.silent:
+            raise Deadline("the account database did not answer")
+        return await super().by_name(name)
+
+
+async def test_whose_uid_a_name_is_outlives_a_silent_account_database() -> None:
+    desk = Desk()
+    accounts = desk.accounts = SilentAccounts({1001: ADA, 1002: EVE})
+    register = Register(accounts, desk.store, LIVES, lambda: desk.now)
+    assert (await register.uid_of("ada"), await register.uid_of("nobody")) == (1001, None)
+    accounts.silent = True
+    assert (await register.uid_of("ada"), await register.uid_of("eve")) == (1001, None), "what was never heard is not guessed"
+    accounts.silent = False
+    del accounts.people[1001]
+    assert await register.uid_of("ada") is None
+    accounts.silent = True
+    assert await register.uid_of("ada") is None, "an account that went stays gone"

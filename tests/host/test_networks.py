@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import HostUnfit
-from nbd.host.networks import TABLE, PodmanNetworks
+from nbd.host.networks import TABLE, PodmanNetworks, interface_name
 from nbd.host.podman import Podman
 from nbd.notebooks.spec import LABEL
 from tests.conftest import lines_of
@@ -271,11 +271,11 @@ async def test_the_table_goes_with_the_last_network_of_any_nbd(bare: World, shor
     await asyncio.to_thread(bare.product, "guard")
     somebodys = [{"name": "nbd-x", "labels": {f"{LABEL}instance": "/another"}}]
     async with ChaosPodman(short_path / "podman.sock", answers(somebodys)) as service:
-        await asyncio.to_thread(partial(bare.product, "take_down", socket=str(service.path)))
+        await asyncio.to_thread(bare.product, "take_down", socket=str(service.path))
         assert f"table inet {TABLE}" in bare.table()
         service.sin = answers([])
         for _ in range(2):
-            await asyncio.to_thread(partial(bare.product, "take_down", socket=str(service.path)))
+            await asyncio.to_thread(bare.product, "take_down", socket=str(service.path))
             assert bare.table() == "table inet other {\n}\n", "another's table went too, or ours stayed"
 
 
@@ -326,3 +326,12 @@ async def test_a_network_is_made_once_and_removed_once(networks: PodmanNetworks,
     for _ in range(2):
         await networks.remove(mine)
     assert await networks.existing() == frozenset()
+
+
+def test_an_interface_tells_nobody_whose_notebook_it_is_for() -> None:
+    names = {interface_name(f"n{number:09}") for number in range(1000)}
+    assert len(names) == 1000
+    for name in names:
+        assert name.startswith(TABLE)
+        assert len(name) <= 15, "IFNAMSIZ"
+    assert "nada000001" not in interface_name("nada000001")

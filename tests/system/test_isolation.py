@@ -15,6 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
+from nbd.host.networks import interface_name
+
 from .jupyter import jupyter
 from .real_box import Person, RealBox, account, add_profile, podman, real_box, short_folder
 
@@ -183,7 +185,7 @@ def metadata_service() -> Iterator[None]:
 
 def test_this_box_cannot_be_reached(flat: Flat) -> None:
     with metadata_service(), listening_everywhere() as port:
-        addresses = own_addresses(f"nbd{flat.box.show()['id']}")
+        addresses = own_addresses(interface_name(flat.box.show()["id"]))
         assert METADATA in {address for address, _ in addresses}
         assert len(addresses) >= 3, "the metadata address, the bridge's and the box's own"
         asked = [(address, port, scope) for address, scope in addresses]

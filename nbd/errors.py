@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+MESSAGES = "nbd's messages: journalctl -u nbd, or the terminal of nbd dev"
+"""Where they are, however nbd is run."""
+
 
 class NbdError(Exception):
     """Somebody must be told. `retryable`: the same call may succeed later without anybody changing anything."""

@@ -11,10 +11,10 @@ from ..errors import InvalidInput, NotFound
 from ..gpus.names import CardNames
 from ..messages import NotebookView, OpenAnswer, RunView, StartRequest
 from ..notebooks.manager import Manager
-from ..notebooks.model import Notebook
+from ..notebooks.model import LIVE, Notebook
 from ..notebooks.ports import Leases, Logs
 from ..notebooks.roster import Change, Roster
-from ..notebooks.views import run_view, view
+from ..notebooks.views import Sight, run_view, view
 from ..people.access import Act, may, may_use
 from ..people.register import Register
 from .routes import Ask, Created, Route, Stream
@@ -32,12 +32,13 @@ class Showcase:
         self._names = names
         self._url = url
 
-    async def show(self, row: Notebook) -> NotebookView:
-        return (await self.show_all([row]))[0]
+    async def show(self, row: Notebook, asker: str | None = None) -> NotebookView:
+        return (await self.show_all([row], asker))[0]
 
-    async def show_all(self, rows: list[Notebook]) -> list[NotebookView]:
+    async def show_all(self, rows: list[Notebook], asker: str | None = None) -> list[NotebookView]:
+        """As `asker` may see them; without one, each as its owner does."""
         leases, names = await self._leases.leases(), self._names.known()
-        return [view(row, self._roster.passing(row.id), leases, names, self._url(row.id)) for row in rows]
+        return [view(row, self._roster.passing(row.id), Sight(leases, names, self._url(row.id), own=asker in (None, row.owner))) for row in rows]
 
 
 class NotebookRoutes:
@@ -66,7 +67,7 @@ class NotebookRoutes:
     async def all(self, ask: Ask) -> list[NotebookView]:
         everybody = ask.query.get("all") == "1" and ask.person.admin
         rows = [row for row in self._roster.all() if everybody or row.owner == ask.person.name]
-        return await self._showcase.show_all(sorted(rows, key=lambda row: (row.owner, row.name)))
+        return await self._showcase.show_all(sorted(rows, key=lambda row: (row.owner, row.name)), ask.person.name)
 
     async def start(self, ask: Ask) -> object:
         request: StartRequest = ask.body
@@ -75,14 +76,15 @@ class NotebookRoutes:
         return Created(shown) if began else shown
 
     async def one(self, ask: Ask) -> NotebookView:
-        return await self._showcase.show(self._find(ask, Act.SEE))
+        return await self._showcase.show(self._find(ask, Act.SEE), ask.person.name)
 
     async def stop(self, ask: Ask) -> NotebookView:
         row = self._find(ask, Act.CHANGE)
-        return await self._showcase.show(await self._manager.stop(row.id, "user" if row.owner == ask.person.name else "admin"))
+        by = "user" if row.owner == ask.person.name else "admin"
+        return await self._showcase.show(await self._manager.stop(row.id, by), ask.person.name)
 
     async def delete(self, ask: Ask) -> NotebookView:
-        return await self._showcase.show(await self._manager.delete(self._find(ask, Act.CHANGE).id))
+        return await self._showcase.show(await self._manager.delete(self._find(ask, Act.CHANGE).id), ask.person.name)
 
     async def open(self, ask: Ask) -> OpenAnswer:
         row = self._find(ask, Act.ENTER)
@@ -99,9 +101,14 @@ class NotebookRoutes:
         if ask.query.get("follow") != "1":
             await stream.send("".join(line + "\n" for line in await self._logs.tail(row.id, lines)))
             return
-        async with aclosing(self._logs.follow(row.id, lines)) as following:
+        async with aclosing(self._logs.follow(row.id, lines, lambda: self._at_rest(row.id))) as following:
             async for line in following:
                 await stream.send(line + "\n")
+
+    def _at_rest(self, notebook: str) -> bool:
+        """Whether its editor writes no more: it does not run, or is not there any more."""
+        row = next((row for row in self._roster.all() if row.id == notebook), None)
+        return row is None or row.state not in LIVE
 
     async def events(self, ask: Ask, stream: Stream) -> None:
         with self._roster.changes.subscribe() as changes:

@@ -18,7 +18,7 @@ from typing import Protocol
 from aiohttp import web
 
 from .. import wire
-from ..errors import InvalidInput, NbdError, NotFound, Refused, StateUnusable
+from ..errors import MESSAGES, InvalidInput, NbdError, NotFound, Refused, StateUnusable
 from ..messages import Problem, ProblemAnswer
 from ..people.model import Person
 from .guests import Gate, Guests, Room
@@ -120,7 +120,7 @@ class Server:
             raise
         except Exception:  # the last door: the person gets a sentence, the journal the traceback
             log.exception("%s %s met a defect", request.method, request.path)
-            return answer_problem(NbdError("nbd met an unexpected error", hint="please report it with: journalctl -u nbd"))
+            return answer_problem(NbdError("nbd met an unexpected error", hint=f"please report it with {MESSAGES}"))
 
 
 class LazyStream:

@@ -7,7 +7,7 @@ knowledge of a person's files: the folder belongs to nbd alone.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from io import SEEK_END
 from pathlib import Path
@@ -44,12 +44,15 @@ class FileLogs:
         text, _ = self._last(notebook)
         return tuple(text[-lines:]) if lines > 0 else ()
 
-    async def follow(self, notebook: str, lines: int) -> AsyncGenerator[str, None]:
+    async def follow(self, notebook: str, lines: int, over: Callable[[], bool]) -> AsyncGenerator[str, None]:
         last, mark = self._last(notebook)
         for line in last[-lines:] if lines > 0 else ():
             yield line
-        while True:
+        ended, new = False, [""]
+        # Asked before the read: what was written before the end is read after it. A read takes TAIL_BYTES at most.
+        while new or not ended:
             await asyncio.sleep(POLL_SECONDS)
+            ended = over()
             new, mark = self._since(notebook, mark)
             for line in new:
                 yield line

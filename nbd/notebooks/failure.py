@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import NbdError
+from ..errors import MESSAGES, NbdError
 from .model import Failure
 
 NOT_FOUND_EXIT = 127
@@ -65,16 +65,17 @@ def of_exit(end: Exit, *, editor: str, image: str, memory_text: str) -> Failure:
         return Failure("out_of_memory", f"it needed more than its {memory_text} of memory and was ended", hint, log)
     if not end.was_ready and (end.code == NOT_FOUND_EXIT or any(NOT_FOUND_LOG.search(line) for line in log)):
         return Failure("editor_missing", f"the image {image} has no {editor}", f"check it: nbctl image check {image}", log)
-    how = "for an unknown reason" if end.code is None else f"with exit code {end.code}"
-    if end.code == KILLED:
-        how = "because something killed it"
     when = "" if end.was_ready else " before it was ready"
-    return Failure("editor_exited", f"the editor ended{when} {how}", "its last lines are below; start it again: nbctl start", log)
+    if end.code == KILLED and not end.was_ready:
+        hint = "is there a profile with more memory? nbctl profile ls"
+        return Failure("editor_exited", f"the editor was killed{when}, probably for want of memory ({memory_text})", hint, log)
+    how = "for an unknown reason" if end.code is None else "because something killed it" if end.code == KILLED else f"with exit code {end.code}"
+    return Failure("editor_exited", f"the editor ended{when} {how}", "", log)
 
 
 def of_silence(seconds: float, log: Sequence[str]) -> Failure:
     message = f"the editor runs but did not answer within {seconds:g} s"
-    return Failure("never_answered", message, "its last lines are below; is the home on a slow disk, or full?", tuple(log))
+    return Failure("never_answered", message, "is the home on a slow disk, or full?", tuple(log))
 
 
 def of_error(error: NbdError, log: Sequence[str] = ()) -> Failure:
@@ -84,7 +85,7 @@ def of_error(error: NbdError, log: Sequence[str] = ()) -> Failure:
 
 def of_defect(error: Exception) -> Failure:
     message = f"nbd met an unexpected error ({type(error).__name__})"
-    return Failure("internal", message, "please report it with: journalctl -u nbd", ())
+    return Failure("internal", message, f"please report it with {MESSAGES}", ())
 
 
 PERSONS_FAULT = frozenset({"editor_missing", "editor_exited", "out_of_memory", "never_answered", "crash_loop"})

@@ -66,8 +66,8 @@ class Logs(Protocol):
     async def tail(self, notebook: str, lines: int) -> tuple[str, ...]:
         """The last lines, oldest first; empty when there are none."""
 
-    def follow(self, notebook: str, lines: int) -> AsyncGenerator[str, None]:
-        """The last lines, then each new one, until the iterator is closed."""
+    def follow(self, notebook: str, lines: int, over: Callable[[], bool]) -> AsyncGenerator[str, None]:
+        """The last lines, then each new one, until nothing more can come (`over`, and all of it told) or the iterator is closed."""
 
     async def remove(self, notebook: str) -> None: ...
 

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from ..editors import EDITORS
 from ..gpus.model import Lease
 from ..messages import FailureView, LeaseView, NotebookView, RunView
-from .model import Notebook, Run, State
+from .failure import PERSONS_FAULT
+from .model import Failure, Notebook, Run, State
 from .roster import Passing
 
 STOPPED_BY = {
-    "user": "stopped by you",
     "admin": "stopped by an admin",
     "editor_shutdown": "the editor was shut down from inside",
     "no_capacity": "not started: no card that fits was free",
 }
+OWNERS_TO_MEND = PERSONS_FAULT | {"no_capacity", "interrupted"}
+"""Failures after which the next step is the owner's alone; after the others an admin can do something as well."""
+WITH_LAST_WORDS = frozenset({"editor_exited", "never_answered", "crash_loop"})
 
 
-def view(row: Notebook, passing: Passing, leases: Sequence[Lease], cards: Mapping[str, str], url: str) -> NotebookView:
-    """`cards` gives the name of each card by its UUID; one that the driver does not show keeps its UUID."""
-    mine = [lease for lease in leases if lease.notebook == row.id]
-    names = tuple(cards.get(lease.card, lease.card) for lease in mine)
-    sentence, hint = say(row, passing, names)
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a notebook is seen with, and by whom."""
+
+    leases: Sequence[Lease]
+    cards: Mapping[str, str]
+    """The name of each card by its UUID; one that the driver does not show keeps its UUID."""
+    url: str
+    own: bool = True
+    """False for an admin who looks at somebody's: they are not told what its editor wrote, nor to do what only the owner may."""
+
+
+def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
+    mine = [lease for lease in sight.leases if lease.notebook == row.id]
+    names = tuple(sight.cards.get(lease.card, lease.card) for lease in mine)
+    sentence, hint = say(row, passing, names, own=sight.own)
     failure = row.failure
     return NotebookView(
         id=row.id,
@@ -31,7 +46,7 @@ def view(row: Notebook, passing: Passing, leases: Sequence[Lease], cards: Mappin
         state=row.state,
         profile=row.profile,
         editor=row.editor,
-        url=url,
+        url=sight.url,
         sentence=sentence,
         hint=hint,
         created=row.created,
@@ -45,33 +60,48 @@ def view(row: Notebook, passing: Passing, leases: Sequence[Lease], cards: Mappin
         progress=passing.progress,
         waiting=passing.waiting,
         stop_reason=row.stop_reason,
-        failure=FailureView(failure.code, failure.message, failure.hint, failure.log) if failure else None,
+        failure=_told(row, failure, own=sight.own) if failure else None,
     )
 
 
-def say(row: Notebook, passing: Passing, gpus: Sequence[str]) -> tuple[str, str]:
+def say(row: Notebook, passing: Passing, gpus: Sequence[str], *, own: bool = True) -> tuple[str, str]:
     """The sentence and the next step, which may be empty."""
     editor = EDITORS[row.editor].title if row.editor in EDITORS else row.editor
     if row.state is State.STARTING:
-        return _starting(row, passing)
+        return _starting(row, passing, own=own)
     if row.state is State.RUNNING:
         on = f" on {' + '.join(gpus)}" if gpus else ""
-        return f"{editor} runs{on}", f"open it: nbctl open {row.name}"
+        return f"{editor} runs{on}", f"open it: nbctl open {row.name}" if own else ""
     if row.state is State.STOPPING:
         return "it saves its work and stops", ""
+    if row.state in (State.STOPPED, State.FAILED, State.ERROR) and row.failure:
+        return row.failure.message, _after(row, row.failure, own=own)
     if row.state is State.STOPPED:
-        why = row.failure.message if row.failure else STOPPED_BY.get(row.stop_reason or "", "not running")
-        return why, row.failure.hint if row.failure else f"start it: nbctl start {row.name}"
-    if row.state in (State.FAILED, State.ERROR) and row.failure:
-        return row.failure.message, row.failure.hint or f"start it again: nbctl start {row.name}"
+        by_owner = "stopped by you" if own else "stopped by its owner"
+        why = by_owner if row.stop_reason == "user" else STOPPED_BY.get(row.stop_reason or "", "not running")
+        return why, f"start it: nbctl start {row.name}" if own else ""
     return {State.PARKED: "parked: its GPU is given back, its kernel kept", State.FROZEN: "frozen: asleep on disk with its memory"}.get(
         row.state, "it is being deleted; the home stays"
     ), ""
 
 
-def _starting(row: Notebook, passing: Passing) -> tuple[str, str]:
+def _told(row: Notebook, failure: Failure, *, own: bool) -> FailureView:
+    return FailureView(failure.code, failure.message, _after(row, failure, own=own), failure.log if own else ())
+
+
+def _after(row: Notebook, failure: Failure, *, own: bool) -> str:
+    """The next step after a failure."""
+    if not own:
+        return "" if failure.code in OWNERS_TO_MEND else failure.hint
+    last_words = "its last lines are below" if failure.log and failure.code in WITH_LAST_WORDS else ""
+    again = failure.hint or f"start it again: nbctl start {row.name}"
+    return "; ".join(words for words in (last_words, again) if words)
+
+
+def _starting(row: Notebook, passing: Passing, *, own: bool) -> tuple[str, str]:
     if passing.waiting:
-        return f"number {passing.waiting.position} in line: {passing.waiting.reason}", f"leave the line: nbctl stop {row.name}"
+        name = row.name if own else row.title
+        return f"number {passing.waiting.position} in line: {passing.waiting.reason}", f"leave the line: nbctl stop {name}"
     again = " (again: the editor had ended wrongly)" if row.crashes else ""
     return (passing.progress.text if passing.progress else "it starts") + again, ""
 

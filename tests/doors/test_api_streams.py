@@ -14,7 +14,7 @@ import pytest
 
 from nbd.errors import HostUnfit
 from nbd.feed import LIMIT
-from nbd.notebooks.model import Notebook
+from nbd.notebooks.model import Failure, Notebook
 from nbd.notebooks.roster import Change
 
 from .api_world import ApiWorld, Opened, api_world, valid
@@ -100,6 +100,32 @@ async def test_a_reader_that_does_not_read_is_cut_off_and_harms_nobody(world: Ap
     assert [data.get("state") for _, data in await until_event(again, "synced")] == ["RUNNING", None]
     for stream in (slow, well, again):
         stream.hang_up()
+
+
+@pytest.mark.parametrize("removed", [False, True], ids=["stopped", "removed"])
+async def test_a_log_that_is_followed_ends_with_the_notebook(world: ApiWorld, *, removed: bool) -> None:
+    me, row = world.me(), await world.house.up()
+    stream = await me.open("GET", f"/v1/notebooks/{row.id}/logs?follow=1")
+    assert await stream.reader.readline() == b"its last words\n"
+    await (world.house.manager.delete(row.id) if removed else world.house.manager.stop(row.id, "user"))
+    async with asyncio.timeout(10):
+        assert await stream.reader.read() == b""
+    stream.hang_up()
+
+
+async def test_what_an_editor_wrote_is_not_told_to_an_admin(world: ApiWorld) -> None:
+    row = await world.house.up()
+    failure = Failure("editor_exited", "the editor ended with exit code 1", "", ("secret = 42",))
+    await world.house.manager.stop(row.id, "user")
+    await world.house.manager.settled(row.id)
+    await world.house.roster.change(row.id, failure=failure)
+    assert b"secret" in (await world.me("ada").ask("GET", f"/v1/notebooks/{row.id}")).body
+    admin = world.me("root", admin=True)
+    for method, path in (("GET", "?all=1"), ("GET", f"/{row.id}"), ("POST", f"/{row.id}/stop"), ("DELETE", f"/{row.id}")):
+        reply = await admin.ask(method, f"/v1/notebooks{path}")
+        assert reply.status == 200
+        assert b"exit code 1" in reply.body
+        assert b"secret" not in reply.body, (method, path)
 
 
 async def test_a_reader_that_goes_away_leaves_nothing(world: ApiWorld) -> None:

@@ -275,8 +275,10 @@ class FakeLogs:
     async def tail(self, notebook: str, lines: int) -> tuple[str, ...]:
         return ("its last words",)
 
-    async def follow(self, notebook: str, lines: int) -> AsyncGenerator[str, None]:
+    async def follow(self, notebook: str, lines: int, over: Callable[[], bool]) -> AsyncGenerator[str, None]:
         yield "its last words"
+        while not over():
+            await asyncio.sleep(0.01)
 
     async def remove(self, notebook: str) -> None:
         return

@@ -20,6 +20,10 @@ def logs(tmp_path: Path) -> FileLogs:
     return FileLogs(tmp_path)
 
 
+def never() -> bool:
+    return False
+
+
 def line(text: str, tag: str = "F", stream: str = "stdout") -> str:
     return f"2026-11-20T14:02:00.123456789+00:00 {stream} {tag} {text}\n"
 
@@ -77,7 +81,7 @@ async def several(lines: AsyncIterator[str], count: int) -> list[str]:
 
 async def test_following_begins_with_the_last_and_goes_on(logs: FileLogs) -> None:
     write(logs, line("a"), line("b"))
-    async with aclosing(logs.follow(ID, 1)) as following:
+    async with aclosing(logs.follow(ID, 1, never)) as following:
         assert await several(following, 1) == ["b"]
         write(logs, line("c"), "2026-11-20T14:02:00+00:00 stdout F d1")
         assert await several(following, 1) == ["c"]
@@ -85,8 +89,29 @@ async def test_following_begins_with_the_last_and_goes_on(logs: FileLogs) -> Non
         assert await several(following, 1) == ["d1 d2"]
 
 
+async def test_following_ends_when_nothing_more_can_come(logs: FileLogs) -> None:
+    write(logs, line("a"))
+    asked: list[str] = []
+
+    def over() -> bool:
+        if not asked:
+            write(logs, *(line(f"{number}" + "x" * 100) for number in range(2 * TAIL_BYTES // 100)))
+        asked.append("again")
+        return True
+
+    async with asyncio.timeout(30):
+        told = [text async for text in logs.follow(ID, 1, over)]
+    assert told[0] == "a"
+    assert len(told) == 1 + 2 * TAIL_BYTES // 100, "all that was written before the end"
+
+
+async def test_following_what_was_removed_ends(logs: FileLogs) -> None:
+    async with asyncio.timeout(10):
+        assert [text async for text in logs.follow(ID, 5, lambda: True)] == []
+
+
 async def test_following_before_there_is_anything(logs: FileLogs) -> None:
-    async with aclosing(logs.follow(ID, 10)) as following:
+    async with aclosing(logs.follow(ID, 10, never)) as following:
         first = asyncio.ensure_future(several(following, 2))
         await asyncio.sleep(0)
         write(logs, line("a"), line("b"))
@@ -96,7 +121,7 @@ async def test_following_before_there_is_anything(logs: FileLogs) -> None:
 @pytest.mark.parametrize("grows", [1, 50], ids=["shorter", "longer than the last"])
 async def test_following_goes_on_with_the_next_run(logs: FileLogs, grows: int) -> None:
     write(logs, *(line(f"old {number}") for number in range(10)))
-    async with aclosing(logs.follow(ID, 1)) as following:
+    async with aclosing(logs.follow(ID, 1, never)) as following:
         assert await several(following, 1) == ["old 9"]
         await logs.fresh(ID)
         assert await logs.tail(ID, 5) == ()
@@ -107,7 +132,7 @@ async def test_following_goes_on_with_the_next_run(logs: FileLogs, grows: int) -
 async def test_following_over_conmons_own_limit(logs: FileLogs) -> None:
     """conmon begins its file anew when it has grown to its limit."""
     write(logs, *(line(f"old {number}") for number in range(10)))
-    async with aclosing(logs.follow(ID, 1)) as following:
+    async with aclosing(logs.follow(ID, 1, never)) as following:
         await several(following, 1)
         with open(logs.path(ID), "w") as file:
             file.write(line("new"))
@@ -116,7 +141,7 @@ async def test_following_over_conmons_own_limit(logs: FileLogs) -> None:
 
 async def test_a_burst_larger_than_one_look_comes_whole(logs: FileLogs) -> None:
     write(logs, line("first"))
-    async with aclosing(logs.follow(ID, 1)) as following:
+    async with aclosing(logs.follow(ID, 1, never)) as following:
         await several(following, 1)
         count = 3 * TAIL_BYTES // len(line("0"))
         write(logs, *(line(f"{number}") for number in range(count)))

@@ -19,6 +19,7 @@ def exit_of(code: int | None, *, oom: bool = False, ready: bool = True) -> Failu
         (exit_of(1), "editor_exited", "with exit code 1"),
         (exit_of(1, ready=False), "editor_exited", "before it was ready"),
         (exit_of(137), "editor_exited", "something killed it"),
+        (exit_of(137, ready=False), "editor_exited", "was killed before it was ready, probably for want of memory (4 GiB)"),
         (exit_of(None), "editor_exited", "for an unknown reason"),
         (exit_of(137, oom=True), "out_of_memory", "more than its 4 GiB of memory"),
         (exit_of(1, oom=True), "editor_exited", "with exit code 1"),

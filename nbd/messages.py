@@ -120,6 +120,10 @@ class CardView:
     processes: tuple[CardProcessView, ...] = ()
 
 
+NO_DRIVER = "no NVIDIA driver"
+"""What `GpusView.reason` begins with on a box that is not made for GPUs, where nothing is broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class GpusView:
     cards: tuple[CardView, ...]

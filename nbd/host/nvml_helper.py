@@ -26,6 +26,7 @@ import pynvml
 from .. import wire
 from ..gpus.model import MIB, Card
 from ..gpus.ports import CardProcess, Reading
+from ..messages import NO_DRIVER
 from .nvml_lines import Answer, Ask, Kind, Question, Trouble
 
 T = TypeVar("T")
@@ -188,7 +189,7 @@ def uuid_at(index: int) -> str | None:
 
 def trouble_of(error: Any) -> Trouble:
     if error.value == pynvml.NVML_ERROR_LIBRARY_NOT_FOUND:
-        return Trouble(Kind.ABSENT, "no NVIDIA driver: libnvidia-ml.so.1 is not installed")
+        return Trouble(Kind.ABSENT, f"{NO_DRIVER}: libnvidia-ml.so.1 is not installed")
     if error.value == pynvml.NVML_ERROR_DRIVER_NOT_LOADED:
         return Trouble(Kind.ABSENT, "the NVIDIA driver is not loaded")
     if error.value == pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from ..errors import InvalidInput, NbdError, NotFound
-from ..messages import GpusView, NotebookView, OpenAnswer, ProfileView, StartRequest
+from ..messages import CardView, GpusView, NotebookView, OpenAnswer, ProfileView, StartRequest
 from .cookies import expired_cookie
 from .corelink import CoreLink
 from .enter import Entrance
@@ -19,6 +20,7 @@ from .visit import Policy, Route, Visit
 from .words import waterfall
 
 LOG_LINES = 2000
+NAME_RULE = "1 to 40 of a to z, 0 to 9 and . _ - ; the first and the last a letter or a digit"
 ORDER = ("STARTING", "RUNNING", "PARKED", "FROZEN", "STOPPING", "FAILED", "ERROR", "STOPPED", "DELETING")
 
 
@@ -73,11 +75,14 @@ class Pages:
         chosen = asked.profile or next((profile.name for profile in profiles if profile.available), None)
         status = error.status if error else 200
         box = await self._box(visit)
-        return self._render.page(visit, "new.html", status=status, profiles=profiles, chosen=chosen, asked=asked, error=error, **box)
+        form: dict[str, Any] = {"profiles": profiles, "chosen": chosen, "asked": asked, "most": most(box["gpus"].cards), "name_rule": NAME_RULE}
+        return self._render.page(visit, "new.html", status=status, error=error, **form, **box)
 
     async def create(self, visit: Visit, _: str) -> web.StreamResponse:
         form = visit.form
-        asked = StartRequest(form.get("name", "").strip(), form.get("profile") or None, gpus=whole(form.get("gpus", "")), wait="wait" in form)
+        profile = form.get("profile") or None
+        # Each profile's card has a field of its own; what stands in the others was not meant.
+        asked = StartRequest(form.get("name", "").strip(), profile, gpus=whole(form.get(f"gpus.{profile}", "")), wait="wait" in form)
         try:
             view = await self._core.post(NotebookView, "/v1/notebooks", visit.token, asked)
         except NbdError as error:
@@ -148,6 +153,11 @@ class Pages:
             return {"gpus": await self._core.get(GpusView, "/v1/gpus", visit.token)}
         except NbdError as error:
             return {"gpus": GpusView((), simulated=False, reason=error.message)}
+
+
+def most(cards: Sequence[CardView]) -> int:
+    """How many GPUs a notebook could have here at most. A card that is cut into instances is not one of them; its instances are."""
+    return len({card.uuid for card in cards} - {card.parent for card in cards})
 
 
 def whole(text: str) -> int | None:

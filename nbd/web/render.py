@@ -50,6 +50,7 @@ class Renderer:
         at_notebook = visit is not None and bool(visit.ask.notebook)
         values |= {
             "person": visit.person if visit else "",
+            "admin": visit is not None and visit.admin,
             "form_token": visit.form_token if visit else "",
             "assets": "/.nbd/static" if at_notebook else "/static",
             "at_notebook": at_notebook,

@@ -44,6 +44,11 @@ class Visit:
         return sign_in.person.name if sign_in is not None and self.decision.allowed else ""
 
     @property
+    def admin(self) -> bool:
+        sign_in = self.decision.sign_in
+        return sign_in is not None and self.decision.allowed and sign_in.person.admin
+
+    @property
     def form_token(self) -> str:
         return form_token(self.token) if self.token else ""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..editors import EDITORS
+from ..messages import NO_DRIVER, GpusView
 from ..notebooks.model import Phase
 
 CAN_START = frozenset({"STOPPED", "FAILED", "ERROR"})
@@ -97,6 +98,11 @@ def holders(who: Sequence[str], person: str) -> str:
     return ", ".join("you · " + one.partition("/")[2] if one.startswith(person + "/") else one for one in who) or "free"
 
 
+def none_of(gpus: GpusView) -> str:
+    """Where no card is to be seen: whether there is none, or something is wrong. Why is for admins."""
+    return "This box has no GPU." if not gpus.reason or gpus.reason.startswith(NO_DRIVER) else "The GPUs of this box cannot be used now."
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "size": size,
     "ago": ago,
@@ -107,6 +113,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "card": card,
     "cards": cards,
     "holders": holders,
+    "none_of": none_of,
     "state": STATE_WORDS.get,
     "phase": PHASE_WORDS.get,
 }

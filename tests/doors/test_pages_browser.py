@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import BrowserContext, Page, async_playwright, expect
 
-from nbd.messages import ProfileView, Progress
+from nbd.messages import CardView, GpusView, ProfileView, Progress
 from tests.doors.world import ADA, World, until
 from tests.fakes.core_api import notebook
 
@@ -18,11 +18,12 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 )
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here")
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture
 async def browser(w: World) -> AsyncIterator[BrowserContext]:
+    assert CHROMIUM.exists(), "these tests need Chromium: make test installs it"
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
         context = await chromium.new_context()
@@ -66,6 +67,24 @@ async def test_a_start_is_watched_and_then_opens_by_itself(w: World, browser: Br
     await page.wait_for_url(w.origin(view.id) + "/lab")
     await page.go_back()
     await expect(page.get_by_role("button", name="Open fresh")).to_be_visible()
+    assert not complaints
+
+
+async def test_the_number_of_gpus_is_asked_for_where_it_means_something(w: World, browser: BrowserContext) -> None:
+    w.core.profiles = [
+        ProfileView("cpu-small", "Small", "", "jupyterlab", "jupyter", 2, 2**32, 0, "", available=True, reason="free now"),
+        ProfileView("gpu-1", "One GPU", "", "jupyterlab", "jupyter", 4, 2**32, 1, "1 GPU", available=True, reason="free now"),
+    ]
+    w.core.gpus = GpusView(tuple(CardView(f"GPU-{number}", "NVIDIA H200", 2**37) for number in range(4)), simulated=False, reason="")
+    page, complaints = await signed_in(w, browser)
+    await page.goto(w.pages + "/new")
+    many = page.get_by_label("How many GPUs")
+    await expect(many).to_be_hidden()
+    await page.get_by_role("radio", name="One GPU").check()
+    await many.fill("3")
+    await page.get_by_label("Name").fill("wide")
+    await page.get_by_role("button", name="Start").click()
+    await until(lambda: "start ada/wide gpu-1 3 False" in w.core.calls)
     assert not complaints
 
 

@@ -16,6 +16,8 @@ class Places:
     run: Path
     images: Path
     """The recipes of the images that nbd builds."""
+    own: tuple[Path, ...]
+    """Everything that is nbd's alone: no notebook sees it."""
 
     @property
     def socket(self) -> Path:
@@ -26,10 +28,13 @@ class Places:
         return self.run / "sync.sock"
 
 
-SYSTEM = Places(Path("/etc/nbd/nbd.toml"), Path("/etc/nbd/profiles.d"), Path("/var/lib/nbd"), Path("/run/nbd"), Path("/usr/share/nbd/images"))
+STATE, RUN = Path("/var/lib/nbd"), Path("/run/nbd")
+SYSTEM = Places(Path("/etc/nbd/nbd.toml"), Path("/etc/nbd/profiles.d"), STATE, RUN, Path("/usr/share/nbd/images"), (STATE, RUN))
 
 
 def under(folder: Path) -> Places:
     """For `nbd dev`: state and sockets in `folder`, the rest from there where it exists and else from this checkout."""
     config, profiles = folder / "nbd.toml", folder / "profiles.d"
-    return Places(config, profiles if profiles.is_dir() else CHECKOUT / "config/profiles.d", folder / "state", folder / "run", CHECKOUT / "images")
+    offers = profiles if profiles.is_dir() else CHECKOUT / "config/profiles.d"
+    state, run = folder / "state", folder / "run"
+    return Places(config, offers, state, run, CHECKOUT / "images", (folder, state, run))

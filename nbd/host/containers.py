@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from .. import wire
-from ..errors import HostUnfit, InvalidInput, NbdError, NotFound, StartFailed
+from ..errors import Deadline, HostUnfit, InvalidInput, NbdError, NotFound, StartFailed
 from ..gpus.model import Lease
 from ..notebooks.model import Notebook
 from ..notebooks.ports import Process
@@ -86,10 +87,12 @@ class PodmanContainers:
         facts = await self._inspect(container)
         if facts is None:
             return
-        try:
+        with contextlib.suppress(NotFound):
             await self._podman.ask(Call("DELETE", f"/containers/{facts['Id']}", {"force": "true", "v": "true", "timeout": "0"}))
-        except NotFound:
-            return
+        if self._processes.of_container(facts["Id"]):
+            # Podman forgets a container whose processes hang in a driver; while they are there, so is the container.
+            hint = "one may hang in a driver: ps -eo pid,stat,wchan:30,args"
+            raise Deadline(f"the processes of container {facts['Id'][:12]} do not end", hint=hint)
 
     async def look(self, container: str) -> Seen | None:
         facts = await self._inspect(container)
@@ -183,6 +186,7 @@ def as_libpod(spec: ContainerSpec) -> dict[str, Any]:
         "mounts": [
             *(_bind(bind.source, bind.target, writable=bind.writable) for bind in spec.binds),
             *(_tmpfs(target, size) for target, size in spec.tmpfs.items()),
+            *(_empty(target) for target in spec.hidden),
         ],
         "devices": [{"path": device} for device in spec.devices],
         "resource_limits": _resources(spec),
@@ -213,6 +217,12 @@ def _resources(spec: ContainerSpec) -> dict[str, Any]:
 
 def _bind(source: str, target: str, *, writable: bool) -> dict[str, Any]:
     return {"type": "bind", "source": source, "destination": target, "options": ["rbind", "rw" if writable else "ro", "nosuid", "nodev", "rslave"]}
+
+
+def _empty(target: str) -> dict[str, Any]:
+    # Without "notmpcopyup" what is below would be copied into it.
+    options = ["ro", "notmpcopyup", "size=4k", "mode=0555", "nosuid", "nodev", "noexec"]
+    return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": options}
 
 
 def _tmpfs(target: str, size: int) -> dict[str, Any]:

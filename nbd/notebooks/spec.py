@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from .. import wire
 from ..editors import EDITOR_FOLDER, EDITORS
@@ -47,6 +48,8 @@ class ContainerSpec:
     """A network of nbd's own; None for none at all."""
     labels: Mapping[str, str]
     log_path: str
+    hidden: tuple[str, ...] = ()
+    """Folders that are seen empty, whatever a bind would show there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Site:
     log_path: str
     network: str | None
     limits: HostLimits
+    own: tuple[str, ...] = ()
+    """Folders of nbd's own on the host: state and sockets, Podman's among them."""
 
 
 def container_name(notebook: Notebook) -> str:
@@ -85,7 +90,7 @@ def image_of(profile: Profile, prefix: str) -> str:
 
 def build(notebook: Notebook, profile: Profile, who: Occupant, leases: Sequence[Lease], site: Site) -> ContainerSpec:
     editor, limits = EDITORS[notebook.editor], site.limits
-    memory = min(profile.memory, limits.memory_bytes)
+    memory, shown = min(profile.memory, limits.memory_bytes), binds(profile, who, site)
     return ContainerSpec(
         name=container_name(notebook),
         hostname=notebook.name.replace(".", "-").replace("_", "-").strip("-")[:63] or "notebook",
@@ -95,7 +100,7 @@ def build(notebook: Notebook, profile: Profile, who: Occupant, leases: Sequence[
         uid=who.uid,
         gid=who.gid,
         work_dir=who.home,
-        binds=binds(profile, who, site),
+        binds=shown,
         tmpfs={"/tmp": min(profile.tmp, memory), "/var/tmp": min(profile.tmp, memory), "/run/lock": 1 << 20},
         devices=tuple(f"nvidia.com/gpu={lease.card}" for lease in leases),
         cpus=min(profile.cpus, float(limits.cpus)),
@@ -107,6 +112,7 @@ def build(notebook: Notebook, profile: Profile, who: Occupant, leases: Sequence[
         network=site.network,
         labels=labels(notebook, leases, site.instance),
         log_path=site.log_path,
+        hidden=hidden(shown, site.own),
     )
 
 
@@ -123,6 +129,18 @@ def binds(profile: Profile, who: Occupant, site: Site) -> tuple[Bind, ...]:
         Bind(f"{site.identity_folder}/group", "/etc/group", writable=False),
         *(Bind(mount.source, mount.target, mount.writable) for mount in profile.mounts),
     )
+
+
+def hidden(shown: Sequence[Bind], own: Sequence[str]) -> tuple[str, ...]:
+    """Where nbd's own folders would be seen through a bind: with `nbd dev` they are in the home of who runs it, and whoever reaches
+    Podman's socket is root of this box. A bind itself stays: who keeps nbd in the very home still has a home."""
+    seen = {
+        PurePath(bind.target, PurePath(folder).relative_to(bind.source))
+        for bind in shown
+        for folder in own
+        if PurePath(bind.source) in PurePath(folder).parents
+    }
+    return tuple(sorted(str(path) for path in seen if not seen & set(path.parents)))
 
 
 def labels(notebook: Notebook, leases: Sequence[Lease], instance: str) -> dict[str, str]:

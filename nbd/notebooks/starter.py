@@ -77,6 +77,8 @@ class House:
     ready_seconds: float
     pull_images: bool = True
     """Whether an image of somebody else's that a profile names is fetched when it is not here."""
+    own: tuple[str, ...] = ()
+    """nbd's own folders, hidden from every notebook."""
 
 
 class Starter:
@@ -102,7 +104,7 @@ class Starter:
         async with self._phase(notebook, Phase.LEASE):
             leases = await self._lease(row, profile.gpu_request(row.gpus))
         house = self._house
-        site = spec.Site(house.instance, house.image_prefix, folder, identity, self._parts.logs.path(notebook), network, house.limits)
+        site = spec.Site(house.instance, house.image_prefix, folder, identity, self._parts.logs.path(notebook), network, house.limits, house.own)
         async with self._phase(notebook, Phase.CREATE):
             row = self._roster.get(notebook)
             wanted = spec.build(row, profile, who, leases, site)

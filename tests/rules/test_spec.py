@@ -94,3 +94,22 @@ def test_everybody_has_a_name_inside() -> None:
     root = Occupant("root", 0, 0, "/root")
     assert [line for line in passwd(root).splitlines() if line.startswith("root")] == ["root:x:0:0::/root:/bin/bash"]
     assert "ada:x:1002:" in group(ADA)
+
+
+@pytest.mark.parametrize(
+    ("own", "hidden"),
+    [
+        (("/var/lib/nbd", "/run/nbd"), ()),
+        (("/home/ada/x/.nbd", "/home/ada/x/.nbd/state", "/home/ada/x/.nbd/run"), ("/home/ada/x/.nbd",)),
+        (("/home/ada", "/home/ada/state", "/home/ada/run"), ("/home/ada/run", "/home/ada/state")),
+        (("/home/adalbert/.nbd",), ()),
+        (("/srv/data/nbd/state",), ("/data/nbd/state",)),
+        (("/srv",), ()),
+    ],
+)
+def test_nbds_own_folders_are_not_seen_through_a_home_or_a_mount(own: tuple[str, ...], hidden: tuple[str, ...]) -> None:
+    profile = replace(PROFILE, mounts=(Mount("/srv/data", "/data"),))
+    spec = build(ROW, profile, ADA, [], replace(SITE, own=own))
+    assert spec.hidden == hidden
+    empty = [mount for mount in as_libpod(spec)["mounts"] if mount["destination"] in hidden]
+    assert [(mount["type"], {"ro", "notmpcopyup"} <= set(mount["options"])) for mount in empty] == [("tmpfs", True)] * len(hidden)

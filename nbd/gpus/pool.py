@@ -206,9 +206,10 @@ class Pool:
 
     async def _leave(self, ticket: Ticket) -> None:
         """Without cards: who was cancelled just when he was served gives them back. The others move up."""
-        if ticket in self._line:
-            self._line.remove(ticket)
         async with self._lock:
+            # Under the lock: whoever serves the line works through it as it was when he began.
+            if ticket in self._line:
+                self._line.remove(ticket)
             if ticket.joined:
                 await self._store.replace(ticket.waiter.notebook, [])
             await self._serve()

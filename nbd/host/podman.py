@@ -7,6 +7,7 @@ container of ours needs. Works with Podman 4.3 to 5.x; the API version asked for
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,8 +130,12 @@ def parsed(status: int, body: bytes) -> Any:
     raise as_error(status, message)
 
 
+GONE = re.compile(r"no such container|no such network|does not exist in database", re.IGNORECASE)
+"""Podman 4.3 says so with status 500 of what went between two of its own steps."""
+
+
 def as_error(status: int, message: str) -> NbdError:
-    if status == 404:
+    if status == 404 or GONE.search(message):
         return NotFound(message)
     if status == 409 or "is already in use" in message:
         return Conflict(message)

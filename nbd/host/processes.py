@@ -90,7 +90,8 @@ class KernelProcesses:
     def belongs(self, pid: int, container: str) -> bool:
         """By cgroup path, v1 or v2, whichever manager made it: each names the container's full id."""
         try:
-            return bool(container) and container in (self._proc / str(pid) / "cgroup").read_text()
+            # Not the bare id: conmon, who watches it, has that in its own group's name (libpod-conmon-…).
+            return bool(container) and f"libpod-{container}" in (self._proc / str(pid) / "cgroup").read_text()
         except OSError:
             return False  # It ended between the listing and this look.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,14 +80,20 @@ class Lives:
             raise InvalidInput(f"there is no profile {name[:60]!r}", hint=f"known: {', '.join(known)}", code="unknown_profile")
         return known[name]
 
-    async def begin(self, notebook: str) -> None:
-        """Write down that it starts, and make starting its task."""
-        run = self._roster.get(notebook).run + 1
+    async def begin(self, notebook: str, **asked: Any) -> None:
+        """Write down that it starts, together with what was `asked` for, and make starting its task."""
+        row = self._roster.get(notebook)
+        if row.state in (State.RUNNING, State.PARKED, State.FROZEN):
+            return  # It is there: what asked for this saw it as it was before.
+        run = row.run + 1
         fresh: dict[str, Any] = {"run": run, "container": None, "started": None, "ended": None, "phases": {}, "failure": None, "stop_reason": None}
-        await self._roster.change(notebook, State.STARTING, **fresh)
+        await self._roster.change(notebook, State.STARTING, **asked, **fresh)
         self._tasks.follow(notebook, self.start(notebook))
 
     async def start(self, notebook: str) -> None:
+        row = self._roster.get(notebook)
+        if row.state is not State.STARTING or row.container:
+            return  # Another task has seen to it.
         try:
             process = await self._starter.start(notebook, self.profile(self._roster.get(notebook).profile))
         except NbdError as error:
@@ -119,13 +125,20 @@ class Lives:
 
     async def stop(self, notebook: str) -> None:
         """Down, or out for good; up again when somebody asked for it meanwhile."""
-        self._unwatch(notebook)
         row = self._roster.get(notebook)
+        if row.want is Want.RUNNING and row.state in (State.RUNNING, State.PARKED, State.FROZEN):
+            return  # Somebody wants it again, and nothing was done to it yet.
+        self._unwatch(notebook)
         if row.state in LIVE:
             await self._roster.change(notebook, State.STOPPING)
         profile = self._profiles().get(row.profile)
         grace = profile.stop_grace if profile and profile.stop_grace is not None else self._rules.stop_grace_seconds
-        await self._stopper.stop(notebook, grace)
+        try:
+            await self._stopper.stop(notebook, grace)
+        except NbdError as error:
+            # Its container may live: it stays STOPPING, with its cards, and is tried again at the next look.
+            log.warning("%s does not go: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
+            return
         row = self._roster.get(notebook)
         if row.state is State.STOPPING:
             await self._roster.record_run(await self._roster.change(notebook, State.STOPPED, ended=self._clocks.wall(), container=None))
@@ -158,7 +171,11 @@ class Lives:
             return
         gone = {"crashes": verdict.crashes, "ended": self._clocks.wall(), "stop_reason": failure.code}
         await self._roster.record_run(await self._roster.change(notebook, State.STARTING, **gone))
-        await self._stopper.clear(notebook, keep_lease=True)
+        try:
+            await self._stopper.clear(notebook, keep_lease=True)
+        except NbdError as error:
+            log.warning("%s cannot be started again yet: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
+            return
         await self.begin(notebook)
 
     async def vanished(self, notebook: str) -> None:
@@ -169,14 +186,33 @@ class Lives:
             return
         self._unwatch(notebook)
         message = "its container was gone when nbd looked: the box was restarted, or somebody removed it"
-        await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", message, "start it again: nbctl start"))
+        await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", message, ""))
+
+    async def chore(self, notebook: str, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Something small that must not meet a start: it is done as the notebook's task, and a start asked for meanwhile comes after it."""
+        try:
+            await work()
+        except NbdError as error:
+            log.warning("%s: %s failed and is tried again: %s", notebook, what, error, extra={"NBD_NOTEBOOK": notebook})
+        row = next((row for row in self._roster.all() if row.id == notebook), None)
+        if row and row.want is Want.RUNNING and row.state in (State.STOPPED, State.FAILED, State.ERROR):
+            await self.begin(notebook)
 
     async def free(self, notebook: str) -> None:
         """End a lease that no run holds."""
-        try:
-            await self._stopper.release(notebook)
-        except NbdError as error:
-            log.warning("the lease of %s stays: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
+        await self.chore(notebook, "the end of its lease", lambda: self._stopper.release(notebook))
+
+    async def discard(self, notebook: str, container: str) -> None:
+        await self.chore(notebook, "removing a left-over", lambda: self._parts.containers.remove(container))
+
+    async def sweep(self, notebook: str) -> None:
+        """A network and a folder that no life needs."""
+
+        async def work() -> None:
+            await self._parts.networks.remove(notebook)
+            await self._parts.folders.remove(notebook)
+
+        await self.chore(notebook, "sweeping up", work)
 
     async def _start_failed(self, notebook: str, failure: Failure) -> None:
         log.warning("%s did not start: %s", notebook, failure.message, extra={"NBD_NOTEBOOK": notebook})
@@ -184,20 +220,27 @@ class Lives:
         await self._over(notebook, State.STOPPED if failure.code == NoCapacity.default_code else state, failure.code, failure)
 
     async def _over(self, notebook: str, state: State, reason: str, failure: Failure | None) -> None:
-        await self._stopper.clear(notebook)
+        container = None
+        try:
+            await self._stopper.clear(notebook)
+        except NbdError as error:
+            # It is remembered: the next look finds it, dead or alive, and until it is gone its cards stay its own.
+            container = self._roster.get(notebook).container
+            log.warning("%s: its container is still there: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
         want = Want.DELETED if self._roster.get(notebook).want is Want.DELETED else Want.STOPPED
-        end = {"want": want, "stop_reason": reason, "failure": failure, "container": None, "ended": self._clocks.wall()}
+        end = {"want": want, "stop_reason": reason, "failure": failure, "container": container, "ended": self._clocks.wall()}
         await self._roster.record_run(await self._roster.change(notebook, state, **end))
 
     async def _explain(self, notebook: str, error: NbdError) -> Failure:
         row = self._roster.get(notebook)
-        if not isinstance(error, StartFailed) or error.code not in ("editor_exited", "never_answered"):
+        if not isinstance(error, StartFailed) or error.code not in ("editor_exited", "never_answered", "out_of_memory"):
             return of_error(error)
         lines = await self._parts.logs.tail(notebook, LOG_LINES)
         if error.code == "never_answered":
             return of_silence(self._rules.ready_seconds, lines)
         seen = await self._last_word(row.container)
-        return self._of_exit(row, Exit(seen.exit_code if seen else None, bool(seen and seen.oom), lines, was_ready=False))
+        oom = error.code == "out_of_memory" or bool(seen and seen.oom)
+        return self._of_exit(row, Exit(seen.exit_code if seen else None, oom, lines, was_ready=False))
 
     async def _last_word(self, container: str | None) -> Seen | None:
         """What Podman knows of the exit, once it knows."""

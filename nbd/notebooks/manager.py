@@ -9,25 +9,28 @@ Shutting down cancels the tasks and cleans nothing up: that is the same as a cra
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import string
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from ..editors import checked_editor
-from ..errors import NbdError, NotFound, Unreachable
+from ..errors import Conflict, NbdError, Unreachable
 from ..gpus.model import Refusal
 from ..messages import StartRequest
 from ..profiles import Profile
 from .lives import Hands, Lives, Offered, Rules, everything
-from .model import LIVE, Notebook, Want, checked_name
+from .model import LIVE, Notebook, State, Want, checked_name
 from .reconcile import Action, Adopt, Begin, Discard, Ended, Finish, FreeLease, Restore, Seen, Vanished, World, plan
 from .roster import Roster
 from .starter import Parts, no_capacity
 
 log = logging.getLogger(__name__)
 FIRST_LOOK_SECONDS = 15.0
+DELETED_SECONDS = 30.0
 
 
 class Manager:
@@ -55,7 +58,7 @@ class Manager:
         if request.editor is not None:
             checked_editor(request.editor)
         await self._first_look()
-        row = self._roster.find(owner, name)
+        row = await self._not_being_deleted(owner, name)
         if row and row.want is Want.RUNNING:
             return row, False
         profile = self._lives.profile(request.profile or (row.profile if row else self._rules.default_profile), offered)
@@ -97,13 +100,14 @@ class Manager:
         busy = self._tasks.busy()
         seen = await self._parts.containers.seen()
         leased = {lease.notebook for lease in await self._parts.leases.leases()}
-        actions = plan(World(self._roster.all(), seen, busy | self._tasks.busy(), self._lives.watched(), leased))
+        rows = {row.id: row for row in self._roster.all()}
+        actions = plan(World(tuple(rows.values()), seen, busy | self._tasks.busy(), self._lives.watched(), leased))
         if any(isinstance(action, (Adopt, Restore)) for action in actions):
             # Before anybody can be given a card: what runs holds the cards that its label names, whatever the state says.
             await self._parts.gpus.rebuild(await self._parts.containers.leases())
-        for action in actions:
-            log.info("%s %s: %s", type(action).__name__, getattr(action, "notebook", ""), action.reason)
-            await self._tried(action)
+        for notebook, group in groupby(actions, key=subject):
+            async with self._deciding:
+                await self._repair(notebook, tuple(group), rows.get(notebook))
         await self._sweep(seen, busy)
         self._looked.set()
         return actions
@@ -116,6 +120,15 @@ class Manager:
         """Stop working; every notebook stays as it is."""
         self._lives.close()
         await self._tasks.close()
+
+    async def _not_being_deleted(self, owner: str, name: str) -> Notebook | None:
+        """Who deletes and starts again means a new one: the old one's end is waited for, a while."""
+        row = self._roster.find(owner, name)
+        if row and row.want is Want.DELETED:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DELETED_SECONDS):
+                    await self._tasks.settled(row.id)
+        return self._roster.find(owner, name)
 
     async def _first_look(self) -> None:
         """A start that went ahead of the first look could make a second copy of what runs and is not known yet."""
@@ -131,34 +144,47 @@ class Manager:
             row = Notebook(new_id(), name, owner, profile.name, request.editor or profile.editor, self._clocks.wall())
             await self._roster.add(row)
         if row.want is Want.DELETED:
-            raise NotFound(f"{row.title} is being deleted", hint="start it again in a moment")
+            raise Conflict(f"{row.title} is being deleted", hint="start it again in a moment", retryable=True)
         if row.want is Want.RUNNING:
             return row, False
-        asked: dict[str, Any] = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "crashes": ()}
-        await self._roster.change(row.id, want=Want.RUNNING, wait=request.wait, **asked)
-        if row.id not in self._tasks.busy():
-            await self._lives.begin(row.id)
+        asked: dict[str, Any] = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "wait": request.wait}
+        asked |= {"want": Want.RUNNING, "crashes": ()}
+        busy = row.id in self._tasks.busy()
+        if row.state is State.STOPPING or busy:
+            # Whoever has it sees at the end that it is wanted again.
+            await self._roster.change(row.id, **asked)
+            if not busy:
+                self._tasks.follow(row.id, self._lives.stop(row.id))
+        else:
+            # In one write: a look between two would find it wanted and not begun, and begin it as well.
+            await self._lives.begin(row.id, **asked)
         return self._roster.get(row.id), True
 
-    async def _tried(self, action: Action) -> None:
-        """One that fails is due again at the next look; the others are carried out all the same."""
-        if (action.row.id if isinstance(action, Restore) else action.notebook) in self._tasks.busy():
-            return  # Somebody has taken it in hand since the plan was made.
-        try:
-            await self._carry_out(action)
-        except NbdError as error:
-            log.warning("%s failed: %s", type(action).__name__, error)
+    async def _repair(self, notebook: str, actions: Sequence[Action], planned: Notebook | None) -> None:
+        """One that fails is due again at the next look; the others are carried out all the same. A notebook that has changed since the plan
+        was made is left to the next look too: what somebody asked for meanwhile must not be undone by what was seen before."""
+        now = next((row for row in self._roster.all() if row.id == notebook), None)
+        if notebook in self._tasks.busy() or standing(now) != standing(planned):
+            return
+        for action in actions:
+            log.info("%s %s: %s", type(action).__name__, notebook, action.reason)
+            try:
+                await self._carry_out(action)
+            except NbdError as error:
+                log.warning("%s %s failed: %s", type(action).__name__, notebook, error)
 
     async def _carry_out(self, action: Action) -> None:
         lives, tasks = self._lives, self._tasks
         match action:
             case Restore(row, container):
+                if self._roster.find(row.owner, row.name):
+                    raise Conflict(f"{row.title} runs unknown to the state, and another has its name")
                 await self._roster.add(row)
                 tasks.follow(row.id, lives.adopt(row.id, container))
             case Adopt(notebook, container):
                 tasks.follow(notebook, lives.adopt(notebook, container))
-            case Discard(container):
-                await self._parts.containers.remove(container)
+            case Discard(container, notebook):
+                tasks.follow(notebook, lives.discard(notebook, container))
             case Ended(notebook, seen):
                 tasks.follow(notebook, lives.ended(notebook, seen.container))
             case Vanished(notebook):
@@ -172,11 +198,20 @@ class Manager:
 
     async def _sweep(self, seen: Sequence[Seen], busy: frozenset[str]) -> None:
         """Networks and folders of notebooks that neither live nor have a container."""
+        there = set(await self._parts.networks.existing()) | set(await self._parts.folders.existing())
+        # From here to having the notebook's task nothing else runs: a start that came while we listed is busy, or comes after the sweep.
         keep = {item.notebook for item in seen} | {row.id for row in self._roster.all() if row.state in LIVE} | busy | self._tasks.busy()
-        for notebook in set(await self._parts.networks.existing()) - keep:
-            await self._parts.networks.remove(notebook)
-        for notebook in set(await self._parts.folders.existing()) - keep:
-            await self._parts.folders.remove(notebook)
+        for notebook in there - keep:
+            self._tasks.follow(notebook, self._lives.sweep(notebook))
+
+
+def subject(action: Action) -> str:
+    return action.row.id if isinstance(action, Restore) else action.notebook
+
+
+def standing(row: Notebook | None) -> object:
+    """What a plan was made on."""
+    return row and (row.state, row.want, row.container, row.run)
 
 
 def new_id() -> str:

@@ -1,6 +1,6 @@
 """The end of a run: the editor saves, the container goes, the lease ends, nothing is left. Also the repair after a half-made start.
 
-Every step may be done twice and each is tried even when an earlier one failed: what remains is found again by the next reconcile.
+Every step may be done twice. What cannot be done now is found again by the next reconcile.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ RELEASE_POLL_SECONDS = 0.05
 
 
 class Stopper:
-    def __init__(self, parts: Parts, roster: Roster, release_seconds: float) -> None:
+    def __init__(self, parts: Parts, roster: Roster, release_seconds: float, kill_seconds: float = KILL_SECONDS) -> None:
         self._parts = parts
         self._roster = roster
         self._clocks = parts.clocks
         self._release_seconds = release_seconds
+        self._kill_seconds = kill_seconds
         self._lingering: dict[str, Collection[int]] = {}
         """The pids a notebook had when it ended, while its lease has not."""
 
@@ -40,12 +41,15 @@ class Stopper:
         await self.clear(notebook)
 
     async def clear(self, notebook: str, *, keep_lease: bool = False) -> None:
-        """Remove all that a run left: container, network, folder, and the lease once the cards are seen free."""
+        """Remove all that a run left: container, network, folder, and the lease once the cards are seen free.
+
+        Raises what removing the container raises. Then nothing else goes either: while it may live, its cards are nobody else's.
+        """
         row = self._roster.get(notebook)
         self._remember(notebook, row.container)
         # By name too: a start that was cut off may have made a container whose id was never written down.
         for container in {row.container, spec.container_name(row)} - {None}:
-            await self._try(notebook, "its container", self._parts.containers.remove(str(container)))
+            await self._parts.containers.remove(str(container))
         await self._try(notebook, "its network", self._parts.networks.remove(notebook))
         await self._try(notebook, "its folder", self._parts.folders.remove(notebook))
         if not keep_lease:
@@ -73,7 +77,7 @@ class Stopper:
         try:
             await self._signal_and_wait(container, "SIGTERM", gone.wait, grace_seconds)
             if not gone.is_set():
-                await self._signal_and_wait(container, "SIGKILL", gone.wait, KILL_SECONDS)
+                await self._signal_and_wait(container, "SIGKILL", gone.wait, self._kill_seconds)
         finally:
             cancel()
 

@@ -76,7 +76,7 @@ class Household:
         )  # fmt: skip
         self.pool, self.roster = pool, Roster(self.store)
         house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)
-        hands = Hands(Starter(parts, self.roster, house), Stopper(parts, self.roster, self.release_seconds), Tasks())
+        hands = Hands(Starter(parts, self.roster, house), Stopper(parts, self.roster, self.release_seconds, kill_seconds=0.05), Tasks())
         lives = Lives(parts, self.roster, hands, RULES, lambda: PROFILES)
         self.manager = Manager(parts, self.roster, hands, lives, RULES)
 

@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 class CoreLink:
     """Needs a running loop to be made; `close` it."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, quiet_seconds: float = START_SECONDS) -> None:
+        self._quiet_seconds = quiet_seconds
         self._session = aiohttp.ClientSession(
             "http://core",
             connector=aiohttp.UnixConnector(str(socket)),
@@ -85,7 +86,7 @@ class CoreLink:
     async def follow(self, table: DoorTable) -> None:
         """Keep `table` as core sees the world, for ever: a subscription that ends or falls silent is made anew."""
         failures, told = 0, False
-        quiet_until = time.monotonic() + START_SECONDS
+        quiet_until = time.monotonic() + self._quiet_seconds
         while True:
             try:
                 await self._subscribe(table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,6 @@ from nbd.messages import CardView, GpusView, ProfileView, Progress
 from tests.doors.world import ADA, World, until
 from tests.fakes.core_api import notebook
 
-CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 )
@@ -23,9 +23,10 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture
 async def browser(w: World) -> AsyncIterator[BrowserContext]:
-    assert CHROMIUM.exists(), "these tests need Chromium: make test installs it"
     async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS.split())
+        program = shutil.which("chromium") or shutil.which("chromium-browser") or playwright.chromium.executable_path
+        assert Path(program).exists(), "these tests need Chromium: make test installs it"
+        chromium = await playwright.chromium.launch(executable_path=program, args=FLAGS.split())
         context = await chromium.new_context()
         context.set_default_timeout(10_000)
         yield context

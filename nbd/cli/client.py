@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from .. import wire
-from ..errors import Conflict, Deadline, InvalidInput, NbdError, NoCapacity, NotFound, NotSignedIn, Refused, Unreachable
+from ..errors import MESSAGES, Conflict, Deadline, InvalidInput, NbdError, NoCapacity, NotFound, NotSignedIn, Refused, Unreachable
 from ..messages import Problem, ProblemAnswer
 from .transport import BrokenOffError, NotHttpError, Response, Waiting, connected, request
 
@@ -84,7 +84,7 @@ class Client:
     def _silent(self) -> Deadline:
         return Deadline(
             f"nbd did not answer within {self.deadline:g} s",
-            hint="what it did meanwhile is unknown: look with nbctl status, or at its journal: journalctl -u nbd -n 50",
+            hint=f"what it did meanwhile is unknown: look with nbctl status, or at {MESSAGES}",
         )
 
     @contextmanager
@@ -170,7 +170,7 @@ def refusal(status: int, body: bytes) -> NbdError:
     try:
         problem = wire.decode(ProblemAnswer, body).error
     except (InvalidInput, UnicodeDecodeError):
-        problem = Problem("internal", f"nbd answered {status} and gave no reason", "journalctl -u nbd -n 50")
+        problem = Problem("internal", f"nbd answered {status} and gave no reason", f"see {MESSAGES}")
     kind = EXITS.get(status, NbdError)
     return as_error(NoCapacity if kind is Conflict and problem.code == NoCapacity.default_code else kind, problem)
 
@@ -186,7 +186,10 @@ def as_error(kind: type[NbdError], problem: Problem) -> NbdError:
 
 
 def broken_off() -> Unreachable:
-    return Unreachable("nbd broke off in the middle of its answer", hint="it may be restarting: try again, or see journalctl -u nbd -n 50")
+    return Unreachable("nbd broke off in the middle of its answer", hint=f"it may be restarting: try again, or see {MESSAGES}")
+
+
+NOT_HERE = "systemctl start nbd, or in a checkout: make run (nbd dev); of one that is elsewhere: --socket DIR/run/nbd.sock or NBD_SOCKET"
 
 
 def unreachable(path: str, error: OSError) -> Unreachable:
@@ -195,12 +198,12 @@ def unreachable(path: str, error: OSError) -> Unreachable:
     if isinstance(error, (ConnectionResetError, BrokenPipeError)):
         return broken_off()
     if isinstance(error, ConnectionRefusedError):
-        return Unreachable(f"nobody answers at {path}: nbd is not running", hint="systemctl start nbd, or: nbd dev")
+        return Unreachable(f"nobody answers at {path}: nbd is not running", hint="systemctl start nbd, or in a checkout: make run (nbd dev)")
     if not isinstance(error, FileNotFoundError):
         return Unreachable(f"nbd cannot be reached at {path}: {error.strerror or error}", hint="--socket PATH or NBD_SOCKET says where it is")
     if os.path.exists(DEV_SOCKET):  # noqa: PTH110 - pathlib would cost 4 ms of every start
         return Unreachable(f"there is no nbd at {path}", hint=f"an 'nbd dev' lives in this folder: export NBD_SOCKET={os.path.abspath(DEV_SOCKET)}")  # noqa: PTH100
-    return Unreachable(f"there is no nbd at {path}", hint="systemctl start nbd; of an 'nbd dev' elsewhere: --socket DIR/run/nbd.sock or NBD_SOCKET")
+    return Unreachable(f"there is no nbd at {path}", hint=NOT_HERE)
 
 
 def membership(path: str) -> str:

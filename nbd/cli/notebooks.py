@@ -66,16 +66,26 @@ def _tell_started(call: Call, view: NotebookView, *, fresh: bool) -> None:
         out.tell(f"{name} is running{cards}; it took {took(sum(view.phases.values()))}.", "green")
     else:
         out.tell(f"{name} is already running{cards}.", "green")
+        if others := other_wishes(call, view):
+            runs, wished = ", ".join(f"{what} {has}" for what, has, _ in others), " ".join(f"--{what} {wish}" for what, _, wish in others)
+            out.tell(f"It goes on with {runs}; to change that: nbctl stop {name}, then nbctl start {name} {wished}", "yellow")
     out.tell(f"open it: nbctl open {name}")
     if call.err.terminal and fresh:
         call.err.tell(phases(dict(view.phases)), "dim")
+
+
+def other_wishes(call: Call, view: NotebookView) -> list[tuple[str, object, object]]:
+    """What was asked for and is not so, because the notebook was up already: the option, what it has, what was wished."""
+    has: dict[str, object] = {"profile": view.profile, "editor": view.editor, "gpus": len(view.gpus)}
+    wishes = {what: getattr(call.args, what) for what in has}
+    return [(what, has[what], wish) for what, wish in wishes.items() if wish is not None and wish != has[what]]
 
 
 class NotStarted(StartFailed):
     """Carries the editor's last words to the terminal."""
 
     def __init__(self, failure: FailureView, name: str) -> None:
-        super().__init__(f"{name} did not start: {failure.message}", hint=failure.hint or f"nbctl logs {name}", code=failure.code)
+        super().__init__(f"{name} did not start: {failure.message}", hint=failure.hint or f"nbctl show {name}", code=failure.code)
         self.log = failure.log
 
 
@@ -194,7 +204,10 @@ def _confirm(call: Call, view: NotebookView) -> None:
 def logs(call: Call) -> int:
     path = f"{route('notebooks', call.args.name)}/logs?follow={int(call.args.follow)}&lines={call.args.lines}"
     if not call.args.follow:
-        lines = call.client.text(path).removesuffix("\n").split("\n")
+        text = call.client.text(path)
+        lines = text.removesuffix("\n").split("\n") if text else []
+        if not lines:
+            call.err.tell("its editor has written nothing")
         emit(call, [{"line": line} for line in lines], lambda: call.out.say_all([log_line(line) for line in lines]))
         return 0
     try:

@@ -22,8 +22,10 @@ Deliver = Callable[[Any, BaseException | None], None]
 
 
 class Blocking:
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, hint: str = "") -> None:
         self._slots = asyncio.Semaphore(at_once)
+        self._hint = hint
+        """The next step for whoever waited in vain."""
 
     async def run(self, what: str, seconds: float, call: Callable[[], T]) -> T:
         """The call's result. Raises Deadline naming `what`, or whatever the call raises."""
@@ -31,7 +33,7 @@ class Blocking:
             async with asyncio.timeout(seconds), self._slots:
                 return await in_thread(what, call)
         except TimeoutError:
-            raise Deadline(f"{what} did not answer within {seconds:g} s") from None
+            raise Deadline(f"{what} did not answer within {seconds:g} s", hint=self._hint) from None
 
 
 async def in_thread(name: str, call: Callable[[], T]) -> T:

@@ -28,6 +28,7 @@ AT_ONCE = 16
 NO_CONTENT = 204
 SHORT_SECONDS = 10.0
 HEALTH_SECONDS = 2.0
+LOOK_AT_IT = "look at it: systemctl status podman, or the terminal of nbd dev"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Podman:
     def __init__(self, socket: str, seconds: float) -> None:
         self._socket = socket
         self._seconds = seconds
-        self._door = Blocking(AT_ONCE)
+        self._door = Blocking(AT_ONCE, LOOK_AT_IT)
         self._idle: list[APIClient] = []
         """Clients with an open connection. One is used by one thread at a time; one that met trouble is thrown away."""
 
@@ -76,10 +77,10 @@ class Podman:
             body = whole(answer)
         except requests.Timeout:
             client.close()
-            raise Deadline(f"Podman did not answer within {seconds:g} s", hint="look at it: systemctl status podman") from None
+            raise Deadline(f"Podman did not answer within {seconds:g} s", hint=LOOK_AT_IT) from None
         except (requests.RequestException, APIError, PodmanError, OSError) as error:
             client.close()
-            hint = "start it: systemctl start podman.socket"
+            hint = "start it: systemctl start podman.socket (nbd dev starts its own: see its terminal)"
             raise Unreachable(f"Podman cannot be reached at {self._socket}: {innermost(error)}", hint=hint) from None
         self._idle.append(client)
         return parsed(answer.status_code, body)
@@ -123,7 +124,7 @@ def parsed(status: int, body: bytes) -> Any:
     try:
         value = json.loads(body) if body.strip() else None
     except ValueError:
-        raise Unreachable("Podman answered something that is not JSON", hint="look at it: journalctl -u podman") from None
+        raise Unreachable("Podman answered something that is not JSON", hint=LOOK_AT_IT) from None
     if status < 400:
         return value
     message = str(value.get("message") or value.get("cause")) if isinstance(value, dict) else f"status {status}"
@@ -153,7 +154,7 @@ def understood() -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise Unreachable(f"Podman's answer is not understood: {error!r}", hint="look at it: journalctl -u podman") from None
+        raise Unreachable(f"Podman's answer is not understood: {error!r}", hint=LOOK_AT_IT) from None
 
 
 def listed(answer: Any) -> list[dict[str, Any]]:

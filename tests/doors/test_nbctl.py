@@ -137,6 +137,14 @@ def test_logs_are_the_last_lines_without_colours(core: FakeCore, nbctl: Nbctl) -
     assert nbctl("logs", "train", "-n", "1", "--json").json == [{"line": "b\x1b]0;pwn\x07ad"}]
 
 
+def test_no_logs_yet_are_no_empty_line(core: FakeCore, nbctl: Nbctl) -> None:
+    core.put(running())
+    core.log = []
+    ran = nbctl("logs", "train")
+    assert (ran.code, ran.out, ran.err) == (0, "", "its editor has written nothing\n")
+    assert nbctl("logs", "train", "--json").json == []
+
+
 def test_gpus(core: FakeCore, nbctl: Nbctl) -> None:
     lost = card("GPU-9999beef-2", used_bytes=None, utilisation=None, temperature_celsius=None, power_watts=None, quarantine="it is lost since 14:02")
     core.gpus = GpusView((card("GPU-3f2a91bc-1", holders=("bob/train",)), lost), simulated=True, reason="", queue=("ann/x",))

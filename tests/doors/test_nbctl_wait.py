@@ -55,6 +55,19 @@ def test_start_of_what_runs_says_so_at_once(core: FakeCore, nbctl: Nbctl) -> Non
     assert (ran.code, ran.out) == (0, "main is already running.\nopen it: nbctl open main\n")
 
 
+def test_start_of_what_runs_with_something_else_says_what_and_how_to_change_it(core: FakeCore, nbctl: Nbctl) -> None:
+    core.put(notebook("main", me(), state="RUNNING"))
+    ran = nbctl("start", "main", "--profile", "cpu-large", "--gpus", "2", "--editor", "code")
+    has = core.notebooks["main"] if "main" in core.notebooks else next(iter(core.notebooks.values()))
+    assert ran.code == 0
+    assert ran.out.splitlines()[1] == (
+        f"It goes on with profile {has.profile}, editor {has.editor}, gpus {len(has.gpus)}; "
+        "to change that: nbctl stop main, then nbctl start main --profile cpu-large --editor code --gpus 2"
+    )
+    same = nbctl("start", "main", "--profile", has.profile, "--gpus", str(len(has.gpus)), "--editor", has.editor)
+    assert same.out == "main is already running.\nopen it: nbctl open main\n"
+
+
 def test_json_of_a_start_is_the_notebook_and_nothing_else(core: FakeCore, nbctl: Nbctl) -> None:
     with nbctl.begun("start", "train", "--json") as process:
         core.wait_for_stream()

@@ -70,3 +70,13 @@ class Hanging:
         self.thread = threading.get_ident()
         self._loop.call_soon_threadsafe(self.reached.set)
         self.free.wait(10)
+
+
+async def test_who_waited_in_vain_is_told_the_next_step() -> None:
+    let_go = threading.Event()
+    try:
+        with pytest.raises(Deadline) as caught:
+            await Blocking(1, "look at it").run("the thing", 0.01, let_go.wait)
+    finally:
+        let_go.set()
+    assert (caught.value.message, caught.value.hint) == ("the thing did not answer within 0.01 s", "look at it")

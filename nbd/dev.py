@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import core
-from .config import Config, override, read
-from .errors import Conflict, HostUnfit, Unreachable
+from .config import Config, address, override, read
+from .errors import Conflict, HostUnfit, InvalidInput, Unreachable
 from .host import unixhttp
 from .host.children import Child, Program, run_once
+from .host.folders import RunFolders
 from .host.lock import take_lock
 from .host.simulated import simulate
 from .places import Places, under
 
 log = logging.getLogger(__name__)
 UP_SECONDS = 30.0
+MOST_SIMULATED = 64
 CDI_FOLDER = Path("/var/run/cdi")
 """The one place besides /etc/cdi where every Podman looks."""
 
@@ -52,11 +54,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def wish(args: argparse.Namespace) -> Wish:
+    """Raises InvalidInput."""
+    if args.listen is not None:
+        try:
+            address(args.listen)
+        except ValueError as error:
+            raise InvalidInput(f"--listen {args.listen[:80]}: {error}") from None
+    if not 0 <= args.simulate_gpus <= MOST_SIMULATED:
+        raise InvalidInput(f"--simulate-gpus {args.simulate_gpus}: must be 0 to {MOST_SIMULATED}")
     return Wish(args.dir.absolute(), args.listen, args.simulate_gpus, args.start, args.stop)
 
 
 async def run(asked: Wish, stop: asyncio.Event) -> None:
-    asked.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    require_root(os.geteuid())
+    make(asked.folder)
     places = under(asked.folder)
     settings = [f'web.listen="{asked.listen}"'] if asked.listen else []
     if asked.stop:
@@ -65,6 +76,8 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
     config = configured(places, settings)
     async with contextlib.AsyncExitStack() as children:
         children.callback(os.close, take_lock(lock_file(places)))
+        # A path too long for the notebooks' sockets is said before anything is started there.
+        RunFolders(places.run, os.getegid()).set_up()
         settings += simulated_gpus(asked, children)
         coming_up = asyncio.create_task(come_up(children, asked, config, settings))
         stopping = asyncio.create_task(stop.wait())
@@ -74,6 +87,19 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
         await cancelled(coming_up)
         await stopping
         print("\nThe programs end; notebooks go on. Back to them: make run. To end them too: make stop.", flush=True)
+
+
+def require_root(uid: int) -> None:
+    """Raises HostUnfit. Without it nbd would come up and then be unable to start a single notebook."""
+    if uid != 0:
+        raise HostUnfit("nbd makes containers, networks and firewall rules: it needs root", hint="run it with sudo, or: make run", code="not_root")
+
+
+def make(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostUnfit(f"--dir {folder} cannot be made: {error.strerror or error}", hint="choose another folder", code="bad_dir") from None
 
 
 async def come_up(children: contextlib.AsyncExitStack, asked: Wish, config: Config, settings: list[str]) -> None:

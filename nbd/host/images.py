@@ -56,7 +56,7 @@ class PodmanImages:
 
     async def build(self, name: str, base: Base) -> AsyncGenerator[Said, None]:
         present = {fact.reference: fact.id for fact in await self.list()}
-        order = Order(name, base, self._recipes(), f"{self._prefix}{BASE}:latest" in present, self._packages())
+        order = Order(name, base, self.recipes(), f"{self._prefix}{BASE}:latest" in present, self._packages())
         scratch = Path(tempfile.mkdtemp(prefix="nbd-image-", dir="/var/tmp"))
         try:
             steps = plan(order, box(), folder=self._folder, scratch=scratch, prefix=self._prefix)
@@ -67,7 +67,8 @@ class PodmanImages:
             await asyncio.to_thread(shutil.rmtree, scratch, ignore_errors=True)
         await self._forget_replaced(present)
 
-    def _recipes(self) -> frozenset[str]:
+    def recipes(self) -> frozenset[str]:
+        """The names that `build` knows."""
         return frozenset(file.parent.name for file in self._folder.glob("*/Containerfile"))
 
     def _packages(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..errors import Deadline, HostUnfit, InvalidInput, NbdError, NotFound, Unreachable
 from .image import Stage, StepFailed
@@ -47,6 +47,16 @@ def pull_trouble(reference: str, text: str, failure: StepFailed) -> NbdError:
     if UNKNOWN.search(text):
         return NotFound(f"its registry has no image {reference}", hint="check name and tag", code="image_missing")
     return HostUnfit(f"{reference} could not be fetched: {last(failure.tail)}", hint=f"by hand: podman pull {reference}", code="pull_failed")
+
+
+def absent(reference: str, prefix: str, recipes: Collection[str]) -> str:
+    """The next step for who meets an image that is not on this box and is not fetched by itself. `prefix` stands before those that nbd builds."""
+    name = reference.removeprefix(prefix).removesuffix(":latest")
+    if f"{prefix}{name}:latest" == reference and name in recipes:
+        return f"an admin can make it: nbctl image build {name}"
+    if reference.startswith((prefix, "localhost/")):
+        return f"nbd cannot make {reference}: an admin builds it with Podman under this name, or names another image in the profile's file"
+    return f"an admin can fetch it: podman pull {reference}"
 
 
 def last(tail: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ from ..messages import Progress, Waiting
 from ..profiles import Profile
 from ..unixdoor import Place
 from . import spec
+from .image_trouble import absent
 from .images import Images
 from .model import Notebook, Occupant, Phase
 from .ports import Containers, EditorDoor, Folders, Gpus, Homes, Leases, Logs, Networks, People, Process, Processes
@@ -79,6 +80,8 @@ class House:
     """Whether an image of somebody else's that a profile names is fetched when it is not here."""
     own: tuple[str, ...] = ()
     """nbd's own folders, hidden from every notebook."""
+    recipes: frozenset[str] = frozenset()
+    """The images that nbd can build."""
 
 
 class Starter:
@@ -158,7 +161,7 @@ class Starter:
             return
         built_here = reference.startswith(self._house.image_prefix)
         if built_here or reference.startswith("localhost/") or not self._house.pull_images:
-            hint = f"an admin can make it: nbctl image build {profile.image}" if built_here else f"an admin can fetch it: podman pull {reference}"
+            hint = absent(reference, self._house.image_prefix, self._house.recipes)
             raise StartFailed(f"the image {reference} of profile {profile.name} is not on this box", code="image_missing", hint=hint)
         try:
             await self._pull(notebook, reference)

@@ -137,6 +137,12 @@ def test_logs_are_the_last_lines_without_colours(core: FakeCore, nbctl: Nbctl) -
     assert nbctl("logs", "train", "-n", "1", "--json").json == [{"line": "b\x1b]0;pwn\x07ad"}]
 
 
+def test_profile_check_of_no_file(nbctl: Nbctl, tmp_path: Path) -> None:
+    ran = nbctl("profile", "check", str(tmp_path / "absent.toml"))
+    assert ran.code == 2
+    assert ran.err.startswith(f"nbctl: there is no file {tmp_path}/absent.toml\nhint: ")
+
+
 def test_no_logs_yet_are_no_empty_line(core: FakeCore, nbctl: Nbctl) -> None:
     core.put(running())
     core.log = []

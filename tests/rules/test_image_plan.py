@@ -10,7 +10,7 @@ import pytest
 from nbd.errors import Deadline, HostUnfit, InvalidInput, NbdError, NotFound, Unreachable
 from nbd.notebooks.image import Base, Stage, Step, StepFailed
 from nbd.notebooks.image_plan import Box, Order, mirrors_in, packages_in, plan
-from nbd.notebooks.image_trouble import end_of_trial, explain, version_problems
+from nbd.notebooks.image_trouble import absent, end_of_trial, explain, version_problems
 
 IMAGES = Path(__file__).parents[2] / "images"
 BARE = Box(tools=frozenset(), mounts=(), mirrors=(), root=True)
@@ -136,3 +136,17 @@ def test_the_packages_of_the_base() -> None:
     packages = packages_in((IMAGES / "base/packages.txt").read_text())
     assert {"git", "gcc", "make", "python3-venv", "curl", "ca-certificates"} <= set(packages)
     assert all(re.fullmatch(r"[a-z0-9.+-]+", package) for package in packages)
+
+
+@pytest.mark.parametrize(
+    ("reference", "hint"),
+    [
+        ("localhost/nbd/jupyter:latest", "an admin can make it: nbctl image build jupyter"),
+        ("localhost/nbd/nowhere:latest", "nbd cannot make localhost/nbd/nowhere:latest"),
+        ("localhost/nbd/jupyter:2", "nbd cannot make localhost/nbd/jupyter:2"),
+        ("localhost/lab/torch:1", "nbd cannot make localhost/lab/torch:1"),
+        ("registry.example/lab/torch:1", "an admin can fetch it: podman pull registry.example/lab/torch:1"),
+    ],
+)
+def test_the_next_step_for_an_image_that_is_not_here(reference: str, hint: str) -> None:
+    assert absent(reference, "localhost/nbd/", frozenset({"base", "jupyter"})).startswith(hint)

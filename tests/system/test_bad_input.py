@@ -47,8 +47,8 @@ def test_an_unknown_profile(box: RealBox) -> None:
 @pytest.mark.parametrize(
     ("profile", "machine", "state", "words", "hint"),
     [
-        ("absent", "image_missing", "ERROR", "localhost/nbd/nowhere:latest of profile absent is not on this box", "nbctl image build nowhere"),
-        ("foreign", "image_missing", "ERROR", "localhost/nbd-system-test/absent:latest", "podman pull"),
+        ("absent", "image_missing", "ERROR", "localhost/nbd/nowhere:latest of profile absent is not on this box", "nbd cannot make"),
+        ("foreign", "image_missing", "ERROR", "localhost/nbd-system-test/absent:latest", "nbd cannot make"),
         ("ends", "editor_exited", "FAILED", "the editor ended before it was ready with exit code 3", "nbctl start"),
         ("without", "editor_missing", "FAILED", "has no jupyterlab", "nbctl image check"),
         ("silent", "never_answered", "FAILED", "did not answer within 2 s", "its last lines"),

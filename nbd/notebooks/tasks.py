@@ -49,18 +49,15 @@ class Tasks:
     def _put(self, key: str, before: asyncio.Task[None] | None, work: Work) -> None:
         task = asyncio.create_task(self._after(before, work), name=f"notebook {key}")
         self._tasks[key] = task
-        task.add_done_callback(lambda done: self._done(key, done))
+        task.add_done_callback(lambda done: self._done(key, done, work))
 
     async def _after(self, before: asyncio.Task[None] | None, work: Work) -> None:
-        try:
-            if before:
-                await asyncio.wait([before])
-        except asyncio.CancelledError:
-            work.close()
-            raise
+        if before:
+            await asyncio.wait([before])
         await work
 
-    def _done(self, key: str, task: asyncio.Task[None]) -> None:
+    def _done(self, key: str, task: asyncio.Task[None], work: Work) -> None:
+        work.close()  # Does nothing to one that has run; one whose turn never came would be complained of.
         if self._tasks.get(key) is task:
             del self._tasks[key]
         if not task.cancelled() and (error := task.exception()):

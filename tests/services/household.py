@@ -102,10 +102,19 @@ class Household:
         for _ in range(10):
             actions = await self.manager.reconcile()
             for row in self.roster.all():
-                await self.manager.settled(row.id)
+                await self.settled_or_in_line(row.id)
             if not actions:
                 return
         raise AssertionError(f"reconcile goes on and on: {actions}")
+
+    async def settled_or_in_line(self, notebook: str) -> None:
+        """Who waits for a card that somebody keeps would wait for ever."""
+        settled = asyncio.create_task(self.manager.settled(notebook))
+        try:
+            await self.until(lambda: settled.done() or self.roster.passing(notebook).waiting is not None)
+        finally:
+            settled.cancel()
+            await asyncio.gather(settled, return_exceptions=True)
 
     async def calm_but_for_leases(self) -> None:
         for _ in range(5):

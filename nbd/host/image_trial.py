@@ -21,7 +21,7 @@ from ..messages import CheckReport
 from ..notebooks.image import EDITOR_LABEL, ImageFacts
 from ..notebooks.image_trouble import end_of_trial, tool_problems, version_problems
 from ..unixdoor import Place
-from . import commands, followed
+from . import commands, followed, unixhttp
 
 SOMEBODY = 64999
 """A uid that no image knows: it must work for every person."""
@@ -142,11 +142,6 @@ async def answers(socket: Path, path: str) -> bool:
         async with asyncio.timeout(ANSWER_SECONDS):
             # What runs in there is not trusted yet: a link in the socket's place must not lead anywhere.
             connected = await unixdoor.connect(Place(str(socket), SOMEBODY if os.geteuid() == 0 else os.getuid()))
-            reader, writer = await asyncio.open_unix_connection(sock=connected)
-            try:
-                writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-                return b" 200 " in await reader.readline()
-            finally:
-                writer.close()
+            return (await unixhttp.ask_on(connected, "GET", path)).status == 200
     except (OSError, TimeoutError, Unreachable):
         return False

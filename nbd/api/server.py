@@ -27,6 +27,8 @@ from .routes import Ask, Created, Route, Who
 log = logging.getLogger(__name__)
 BODY_BYTES = 64 << 10
 SHUTDOWN_SECONDS = 2.0
+QUEUE = 128
+"""Who connects while core is busy waits here; so many are let in, or turned away, at once."""
 
 
 class Identify(Protocol):
@@ -48,7 +50,7 @@ class Server:
         await self._runner.setup()
         serve = self._runner.server
         assert serve is not None
-        self._listening = await asyncio.get_running_loop().create_server(lambda: Gate(self._guests, serve), sock=sock)
+        self._listening = await asyncio.get_running_loop().create_server(lambda: Gate(self._guests, serve), sock=sock, backlog=QUEUE)
 
     async def close(self) -> None:
         """Answer no more; what is under way has SHUTDOWN_SECONDS."""
@@ -166,6 +168,6 @@ def listening_socket(path: Path, group: int | None, mode: int) -> socket.socket:
     if group is not None:
         os.chown(path, -1, group)
     path.chmod(mode)
-    sock.listen(1024)
+    sock.listen(QUEUE)
     sock.setblocking(False)  # noqa: FBT003 - the standard library's signature
     return sock

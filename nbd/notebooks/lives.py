@@ -6,28 +6,24 @@ gone; a crash anywhere between is repaired by reconcile.py from what is seen.
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InvalidInput, NbdError, NoCapacity, StartFailed
+from ..errors import InvalidInput, NbdError, NoCapacity
 from ..profiles import Profile
-from .failure import PERSONS_FAULT, Exit, of_defect, of_error, of_exit, of_silence
-from .model import LIVE, Failure, Notebook, State, Want
+from .failure import PERSONS_FAULT, of_defect
+from .inquest import Inquest, Profiles
+from .model import LIVE, Failure, State, Want
 from .ports import Process
-from .reconcile import Seen, after_crash
+from .reconcile import after_crash
 from .roster import Roster
 from .starter import Parts, Starter
 from .stopper import Stopper
 from .tasks import Tasks
 
 log = logging.getLogger(__name__)
-LOG_LINES = 20
-EXIT_POLL_SECONDS, EXIT_TRIES = 0.05, 40
-"""Podman learns of an exit a moment after the kernel does; after 2 s without a word the exit code stays unknown."""
-Profiles = Callable[[], Mapping[str, Profile]]
 Offered = Callable[[Profile], bool]
 
 
@@ -62,6 +58,7 @@ class Lives:
         self._tasks = hands.tasks
         self._rules = rules
         self._profiles = profiles
+        self._inquest = Inquest(parts, profiles, rules.ready_seconds)
         self._clocks = parts.clocks
         self._watches: dict[str, tuple[str, Callable[[], None]]] = {}
         """Notebook id to the container whose end the kernel will tell, and what cancels that."""
@@ -97,7 +94,7 @@ class Lives:
         try:
             process = await self._starter.start(notebook, self.profile(self._roster.get(notebook).profile))
         except NbdError as error:
-            await self._start_failed(notebook, await self._explain(notebook, error))
+            await self._start_failed(notebook, await self._inquest.of_start(self._roster.get(notebook), error))
             return
         except Exception as error:  # a defect must end as a FAILED the person sees, not as a start that never ends
             log.exception("%s: its start met a defect", notebook, extra={"NBD_NOTEBOOK": notebook})
@@ -116,7 +113,7 @@ class Lives:
             try:
                 await self._starter.answers(notebook, process)
             except NbdError as error:
-                await self._start_failed(notebook, await self._explain(notebook, error))
+                await self._start_failed(notebook, await self._inquest.of_start(self._roster.get(notebook), error))
                 return
         if row.state not in (State.PARKED, State.RUNNING):
             started = row.started or self._clocks.wall()
@@ -156,13 +153,11 @@ class Lives:
         if row.container != container or row.state not in (State.RUNNING, State.PARKED):
             return  # Somebody dealt with it before this task's turn came.
         self._unwatch(notebook)
-        seen = await self._last_word(container)
-        oom = memory_kills > 0 or bool(seen and seen.oom)
-        end = Exit(seen.exit_code if seen else None, oom, await self._parts.logs.tail(notebook, LOG_LINES))
+        end = await self._inquest.of_end(row, memory_kills)
         if not end.wrong:
             await self._over(notebook, State.STOPPED, "editor_shutdown", None)
             return
-        failure = self._of_exit(row, end)
+        failure = self._inquest.failure(row, end)
         verdict = after_crash(row.crashes, self._clocks.wall(), self._rules.crash_limit, self._rules.crash_window_seconds)
         log.warning("%s: %s; %s", row.title, failure.message, verdict.reason, extra={"NBD_NOTEBOOK": notebook})
         if not verdict.restart:
@@ -230,32 +225,6 @@ class Lives:
         want = Want.DELETED if self._roster.get(notebook).want is Want.DELETED else Want.STOPPED
         end = {"want": want, "stop_reason": reason, "failure": failure, "container": container, "ended": self._clocks.wall()}
         await self._roster.record_run(await self._roster.change(notebook, state, **end))
-
-    async def _explain(self, notebook: str, error: NbdError) -> Failure:
-        row = self._roster.get(notebook)
-        if not isinstance(error, StartFailed) or error.code not in ("editor_exited", "never_answered", "out_of_memory"):
-            return of_error(error)
-        lines = await self._parts.logs.tail(notebook, LOG_LINES)
-        if error.code == "never_answered":
-            return of_silence(self._rules.ready_seconds, lines)
-        seen = await self._last_word(row.container)
-        oom = error.code == "out_of_memory" or bool(seen and seen.oom)
-        return self._of_exit(row, Exit(seen.exit_code if seen else None, oom, lines, was_ready=False))
-
-    async def _last_word(self, container: str | None) -> Seen | None:
-        """What Podman knows of the exit, once it knows."""
-        seen = None
-        for _ in range(EXIT_TRIES if container else 0):
-            seen = await self._parts.containers.look(str(container))
-            if seen is None or seen.exit_code is not None:
-                break
-            await asyncio.sleep(EXIT_POLL_SECONDS)
-        return seen
-
-    def _of_exit(self, row: Notebook, end: Exit) -> Failure:
-        profile = self._profiles().get(row.profile)
-        memory = f"{profile.memory / 1024**3:.3g} GiB" if profile else "share"
-        return of_exit(end, editor=row.editor, image=profile.image if profile else "", memory_text=memory)
 
     def _watch(self, notebook: str, container: str, process: Process) -> None:
         self._unwatch(notebook)

@@ -48,6 +48,14 @@ def duration(value: Any) -> float:
     return float(match[1]) * TIME_UNITS[match[2]]
 
 
+def some_time(value: Any) -> float:
+    """A time that is longer than nothing."""
+    seconds = duration(value)
+    if not seconds:
+        raise ValueError("must be longer than nothing")
+    return seconds
+
+
 def text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("must be a text in quotes")
@@ -116,11 +124,11 @@ def required(parse: Parse, help_text: str) -> Any:
 class CoreSettings:
     socket_group: str | None = setting(None, text, "Group whose members may talk to nbd on its socket. Unset: everybody on this machine may.")
     podman_socket: str = setting("/run/podman/podman.sock", text, "Podman's API socket.")
-    podman_timeout: float = setting("60s", duration, "Longest wait for one answer of Podman.")
+    podman_timeout: float = setting("60s", some_time, "Longest wait for one answer of Podman.")
     default_profile: str = setting("cpu-small", text, "Profile of a notebook whose owner names none.")
-    reconcile_every: float = setting("10s", duration, "How often what is wanted is compared with what runs.")
+    reconcile_every: float = setting("10s", some_time, "How often what is wanted is compared with what runs.")
     stop_grace: float = setting("20s", duration, "Time that an editor has to save its work before it is killed.")
-    ready_within: float = setting("90s", duration, "Longest wait for an editor to answer after its container started.")
+    ready_within: float = setting("90s", some_time, "Longest wait for an editor to answer after its container started.")
     crash_limit: int = setting(3, count, "So many wrong exits within crash_window leave the notebook FAILED; below, it is started again.")
     crash_window: float = setting("10min", duration, "See crash_limit.")
     pull_images: bool = setting(True, flag, "Fetch an image that a profile names by a full reference when it is not on this box.")  # noqa: FBT003
@@ -129,7 +137,7 @@ class CoreSettings:
 
 @dataclass(frozen=True, slots=True)
 class GpuSettings:
-    nvml_timeout: float = setting("2s", duration, "Longest wait for one answer of the GPU driver.")
+    nvml_timeout: float = setting("2s", some_time, "Longest wait for one answer of the GPU driver.")
     library_folder: str | None = setting(None, text, "Folder of libnvidia-ml.so.1, where the driver is not in the usual place.")
     simulated_box: str | None = setting(None, text, "For demos and tests: the file from which nbd's simulated driver reads its cards.")
     release_within: float = setting("15s", duration, "How long a stopped notebook's processes may linger on a card before it is quarantined.")
@@ -141,7 +149,7 @@ class WebSettings:
     listen: str = setting("127.0.0.1:8686", address, "Address and port of the pages.")
     domain: str = setting("localhost", text, "Pages are at this name, each notebook at <id>.<name>: the name and *.<name> must resolve to this box.")
     user: str = setting("nbd-web", text, "Account of the web program: the only one that may reach the editors.")
-    sign_in_lifetime: float = setting("12h", duration, "How long a browser stays signed in.")
+    sign_in_lifetime: float = setting("12h", some_time, "How long a browser stays signed in.")
     ticket_lifetime: float = setting("60s", duration, "How long a one-time link is good for.")
 
 

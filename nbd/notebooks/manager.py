@@ -66,7 +66,7 @@ class Manager:
         if wanted:
             answer = await self._parts.gpus.preview(wanted)
             if isinstance(answer, Refusal) and not (request.wait and answer.worth_waiting):
-                raise no_capacity(answer)
+                raise no_capacity(answer, name)
         async with self._deciding:
             return await self._want_running(owner, name, profile, request)
 

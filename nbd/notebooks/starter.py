@@ -195,7 +195,7 @@ class Starter:
         else:
             answer = await self._parts.gpus.lease(row.id, row.title, request)
         if isinstance(answer, Refusal):
-            raise no_capacity(answer)
+            raise no_capacity(answer, row.name)
         return [lease for lease in await self._parts.leases.leases() if lease.notebook == row.id]
 
     @asynccontextmanager
@@ -208,8 +208,8 @@ class Starter:
         self._roster.note_phase(notebook, phase, took)
 
 
-def no_capacity(refusal: Refusal) -> NoCapacity:
-    hint = "wait in line: nbctl start --wait" if refusal.worth_waiting else "waiting cannot help; see: nbctl gpus"
+def no_capacity(refusal: Refusal, name: str) -> NoCapacity:
+    hint = f"wait in line: nbctl start {name} --wait" if refusal.worth_waiting else "waiting cannot help; see: nbctl gpus"
     return NoCapacity(refusal.summary, hint=hint, retryable=refusal.worth_waiting)
 
 

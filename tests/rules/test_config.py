@@ -23,6 +23,7 @@ GIB = 1 << 30
         ("[cor]\n", "nbd.toml:1: cor: unknown section", "did you mean 'core'?"),
         ("core = 3\n", "nbd.toml:1: core: must be a section", ""),
         ('[core]\nstop_grace = "20"\n', 'nbd.toml:2: core.stop_grace: must be a time such as "20s", "30min" or "8h"', ""),
+        ('[core]\nreconcile_every = "0s"\n', "nbd.toml:2: core.reconcile_every: must be longer than nothing", ""),
         ("[core]\ncrash_limit = true\n", "nbd.toml:2: core.crash_limit: must be a whole number, 0 to 1000000000", ""),
         ("[core\n", "nbd.toml:1: Expected ']' at the end of a table declaration", ""),
         ('[web]\nlisten = "1.2.3.4:99999"\n', 'nbd.toml:2: web.listen: must be an address and a port, such as "127.0.0.1:8686"', ""),

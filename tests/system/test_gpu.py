@@ -53,7 +53,7 @@ def test_a_card_each_and_then_a_line(short_path: Path, ada: Person) -> None:
         assert box.ask("gpus")["simulated"]
         assert "SIMULATED GPUs" in box.nbctl("gpus").stdout
         code, machine, sentence, hint = box.refused("start", "e", "--profile", "gpu-1")
-        assert (code, machine, hint) == (3, "no_capacity", "wait in line: nbctl start --wait")
+        assert (code, machine, hint) == (3, "no_capacity", "wait in line: nbctl start e --wait")
         assert sentence.startswith("0 of 4 cards fit: ")
         assert [sentence.count(f"leased by {ada.name}/{name} since ") for name in views] == [1, 1, 1, 1]
         assert {view["name"] for view in box.ask("ls")} == set(views)

@@ -310,9 +310,9 @@ class CoreHandler(BaseHTTPRequestHandler):
 
     def log_lines(self, *, follow: bool, last: int) -> Iterator[str]:
         core = self.core
-        sent = max(len(core.log) - last, 0)
-        yield from core.log[sent:]
-        sent = len(core.log)
+        log = core.log  # As it is now: a line that comes while these are sent is told after them.
+        yield from log[max(len(log) - last, 0) :]
+        sent = len(log)
         while follow and (lines := core.fresh_log(sent)):
             sent += len(lines)
             yield from lines

@@ -24,7 +24,7 @@ from .api.routes import Ask, Route
 from .api.server import Server, listening_socket
 from .config import Config
 from .editors import EDITORS
-from .errors import Conflict, NbdError
+from .errors import Conflict, Deadline, NbdError
 from .gpus.names import CardNames
 from .gpus.pool import Pool
 from .host import systemd
@@ -47,7 +47,7 @@ from .host.syncclient import SyncHomes
 from .notebooks.images import Images
 from .notebooks.lives import Hands, Lives, Rules
 from .notebooks.manager import Manager
-from .notebooks.model import Want
+from .notebooks.model import LIVE, Want
 from .notebooks.roster import Roster
 from .notebooks.starter import Clocks, House, Parts, Starter
 from .notebooks.stopper import Stopper
@@ -57,6 +57,8 @@ from .places import Places
 
 log = logging.getLogger(__name__)
 CLOSE_SECONDS = 5.0
+REST_SECONDS = 120.0
+LOOK_AGAIN_SECONDS = 0.1
 MOST_BACKOFF_SECONDS = 60.0
 
 
@@ -99,20 +101,31 @@ async def stop_all(config: Config, places: Places) -> tuple[str, ...]:
     try:
         await core.roster.load()
         await core.manager.reconcile()
-        stopped = []
-        for row in core.roster.all():
-            await core.manager.settled(row.id)
-            if core.roster.get(row.id).want is Want.RUNNING:
-                await core.manager.stop(row.id, "admin")
-                stopped.append(row.title)
-        for row in core.roster.all():
-            await core.manager.settled(row.id)
-        await core.manager.reconcile()
+        wanted = [row for row in core.roster.all() if row.want is Want.RUNNING]
+        for row in wanted:
+            # Not after it has settled: one that stands in line for a card would not, while the others have them all.
+            await core.manager.stop(row.id, "admin")
+        await until_at_rest(core)
         await core.networks.take_down()
-        return tuple(stopped)
+        return tuple(row.title for row in wanted)
     finally:
         await close(core)
         os.close(lock)
+
+
+async def until_at_rest(core: Core) -> None:
+    """Look again until there is nothing left to do: what could not be removed at once is due again. Raises Deadline."""
+    try:
+        async with asyncio.timeout(REST_SECONDS):
+            while True:
+                for row in core.roster.all():
+                    await core.manager.settled(row.id)
+                if not await core.manager.reconcile() and not any(row.state in LIVE for row in core.roster.all()):
+                    return
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+    except TimeoutError:
+        left = ", ".join(row.title for row in core.roster.all() if row.state in LIVE)
+        raise Deadline(f"not everything ended within {REST_SECONDS:g} s: {left}", hint="try again; or see: podman ps -a") from None
 
 
 async def serve(core: Core, config: Config, places: Places, stop: asyncio.Event) -> None:

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 import psutil
 
+from nbd.host.networks import interface_name
 from nbd.host.simulated import simulate
 
 T = TypeVar("T")
@@ -248,7 +249,7 @@ class RealBox:
         found = {
             "containers": sorted(self.containers()),
             "networks": networks,
-            "links": [name.removeprefix("nbd-") for name in networks if Path("/sys/class/net", name.replace("nbd-", "nbd", 1)).exists()],
+            "links": sorted(id for id in (name.removeprefix("nbd-") for name in networks) if Path("/sys/class/net", interface_name(id)).exists()),
             "processes": sorted(" ".join(process.cmdline()) for process in self.processes()),
             "mounts": [mount for mount in mounts() if mount.startswith(f"{self.folder}/") and mount not in self.mounted],
             "folders": [path.name for path in folders.iterdir()] if folders.is_dir() else [],

@@ -23,7 +23,7 @@ RECIPES = {
     "broken": "RUN echo it cannot work; exit 7",
     "editorless": "LABEL io.nbd.editor=jupyterlab",
     "crashing": "LABEL io.nbd.editor=jupyterlab\n"
-    "RUN printf '#!/bin/sh\\necho no licence\\nexit 3\\n' > /usr/bin/jupyter && chmod 755 /usr/bin/jupyter",
+    "RUN printf '#!/bin/sh\\necho no licence\\nexit 3\\n' > /usr/bin/jupyter-lab && chmod 755 /usr/bin/jupyter-lab",
     "lying": "LABEL io.nbd.version.python=2.7",
 }
 

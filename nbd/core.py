@@ -117,15 +117,17 @@ async def until_at_rest(core: Core) -> None:
     """Look again until there is nothing left to do: what could not be removed at once is due again. Raises Deadline."""
     try:
         async with asyncio.timeout(REST_SECONDS):
-            while True:
-                for row in core.roster.all():
-                    await core.manager.settled(row.id)
-                if not await core.manager.reconcile() and not any(row.state in LIVE for row in core.roster.all()):
-                    return
+            while not await at_rest(core):
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
     except TimeoutError:
         left = ", ".join(row.title for row in core.roster.all() if row.state in LIVE)
         raise Deadline(f"not everything ended within {REST_SECONDS:g} s: {left}", hint="try again; or see: podman ps -a") from None
+
+
+async def at_rest(core: Core) -> bool:
+    for row in core.roster.all():
+        await core.manager.settled(row.id)
+    return not await core.manager.reconcile() and not any(row.state in LIVE for row in core.roster.all())
 
 
 async def serve(core: Core, config: Config, places: Places, stop: asyncio.Event) -> None:

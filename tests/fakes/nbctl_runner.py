@@ -69,7 +69,7 @@ class Nbctl:
         """Runs it while the test does something to core."""
         pipe = subprocess.PIPE
         with subprocess.Popen(
-            self.command(*argv), env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, encoding="utf-8"
+            self.command(*argv), env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, encoding="utf-8", preexec_fn=hears_ctrl_c
         ) as process:
             try:
                 yield process
@@ -82,7 +82,7 @@ class Nbctl:
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
         env = {**self.environment, "TERM": "xterm"}
         with subprocess.Popen(
-            self.command(*argv), env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, pass_fds=()
+            self.command(*argv), env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True, preexec_fn=hears_ctrl_c
         ) as process:
             os.close(theirs)
             try:
@@ -90,6 +90,11 @@ class Nbctl:
             finally:
                 process.kill()
                 os.close(ours)
+
+
+def hears_ctrl_c() -> None:
+    """Whoever runs the tests in the background of a shell has SIGINT ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @dataclass

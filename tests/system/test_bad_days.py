@@ -201,7 +201,7 @@ def test_sync_dies(short_path: Path, ada: Person) -> None:
         running = box.ask("start")
         old = box.program("sync")
         old.kill()
-        assert box.program("sync").pid != old.pid
+        until(lambda: box.program("sync").pid != old.pid)
         until(lambda: box.ask("status")["parts"]["homes"] == "ok")
         assert box.ask("start", "second")["state"] == "RUNNING"
         assert box.show()["container"] == running["container"]

@@ -230,6 +230,18 @@ class RealBox:
 
         return until(find, 15, lambda: f"{name} does not run\n{self.output[-2000:]}")
 
+    def kill_9(self, name: str) -> psutil.Process:
+        """End a program the hard way, and return the one that `nbd dev` started in its place."""
+        old = self.program(name)
+        old.kill()
+
+        def another() -> psutil.Process | None:
+            # For a moment the dead one is still shown as running.
+            now = self.program(name)
+            return now if now.pid != old.pid else None
+
+        return until(another, 15, lambda: f"{name} does not come back\n{self.output[-2000:]}")
+
     def wait_for_the_door(self) -> None:
         """Return when somebody listens where the pages are."""
 

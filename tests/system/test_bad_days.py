@@ -115,9 +115,7 @@ def test_no_room_for_the_state(short_path: Path, ada: Person) -> None:
 def test_podman_dies_under_a_running_notebook(short_path: Path, ada: Person) -> None:
     with real_box(short_path, who=ada) as box:
         running = box.ask("start")
-        old = box.program("podman")
-        old.kill()
-        assert box.program("podman").pid != old.pid
+        box.kill_9("podman")
         until(lambda: box.ask("status")["parts"]["podman"] == "ok")
         assert box.ask("start", "second")["state"] == "RUNNING"
         assert box.show()["container"] == running["container"]
@@ -199,9 +197,7 @@ def test_more_gpus_than_there_are(short_path: Path, ada: Person) -> None:
 def test_sync_dies(short_path: Path, ada: Person) -> None:
     with real_box(short_path, who=ada) as box:
         running = box.ask("start")
-        old = box.program("sync")
-        old.kill()
-        until(lambda: box.program("sync").pid != old.pid)
+        box.kill_9("sync")
         until(lambda: box.ask("status")["parts"]["homes"] == "ok")
         assert box.ask("start", "second")["state"] == "RUNNING"
         assert box.show()["container"] == running["container"]

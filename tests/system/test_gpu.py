@@ -117,9 +117,7 @@ def test_a_lease_survives(short_path: Path, ada: Person) -> None:
     """kill -9 of core, and even the loss of the state file: what runs is rebuilt from its container's labels, its cards too."""
     with real_box(short_path, who=ada, gpus=2) as box:
         view = start(box, "main")
-        core = box.program("core")
-        core.kill()
-        assert box.program("core").pid != core.pid
+        box.kill_9("core")
         assert box.reaches("main", "RUNNING")["lease"] == view["lease"]
         box.down()
         for file in (box.folder / "state").glob("state.db*"):

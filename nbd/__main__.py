@@ -74,7 +74,7 @@ def run_core(config: Config, places: Places) -> Callable[[asyncio.Event], Awaita
 def run_sync(config: Config, places: Places) -> Callable[[asyncio.Event], Awaitable[None]]:
     from . import syncer
 
-    return lambda stop: syncer.run(places, stop)
+    return lambda stop: syncer.run(config, places, stop)
 
 
 def run_web(config: Config, places: Places, handed: int | None) -> Callable[[asyncio.Event], Awaitable[None]]:

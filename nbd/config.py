@@ -154,17 +154,27 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HomeSettings:
+    protect: bool = setting(True, flag, "Take snapshots of the homes of people whose notebooks run.")  # noqa: FBT003
+    store: str | None = setting(None, text, "Where they are kept: a folder, s3://bucket/prefix, az://… or gs://…. Unset: the state folder's store.")
+    store_secrets: str | None = setting(None, text, "File (TOML, mode 0600) with obstore's options for a bucket, such as access_key_id.")
+    key_file: str | None = setting(None, text, "The master key. Unset: master.key in the state folder. Losing it loses every snapshot: keep a copy.")
+    look_every: float = setting("60s", duration, "How often a home in use is compared with its last snapshot.")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     core: CoreSettings
     gpus: GpuSettings
     web: WebSettings
+    homes: HomeSettings
 
 
-SECTIONS: Mapping[str, type[Any]] = {"core": CoreSettings, "gpus": GpuSettings, "web": WebSettings}
+SECTIONS: Mapping[str, type[Any]] = {"core": CoreSettings, "gpus": GpuSettings, "web": WebSettings, "homes": HomeSettings}
 
 
 def defaults() -> Config:
-    return Config(CoreSettings(), GpuSettings(), WebSettings())
+    return Config(CoreSettings(), GpuSettings(), WebSettings(), HomeSettings())
 
 
 def read(path: Path) -> Config:
@@ -258,7 +268,7 @@ def reference() -> str:
     """Every setting with its meaning and default: the text of `config/nbd.toml`, valid TOML in which nothing is set."""
     lines = [
         "# nbd's settings. A line without '#' sets a value; what stands here commented is the default.",
-        "# After a change: systemctl restart nbd nbd-web",
+        "# After a change: systemctl restart nbd nbd-web nbd-sync",
     ]
     for name, kind in SECTIONS.items():
         lines += ["", f"[{name}]"]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .api.door import DoorRoutes, Gatekeeper
+from .api.homes import HomeRoutes
 from .api.machine import Health, MachineRoutes, Site
 from .api.notebooks import NotebookRoutes, Showcase
 from .api.openapi import document
@@ -48,6 +49,7 @@ from .notebooks.images import Images
 from .notebooks.lives import Hands, Lives, Rules
 from .notebooks.manager import Manager
 from .notebooks.model import LIVE, Want
+from .notebooks.protector import Protector
 from .notebooks.roster import Roster
 from .notebooks.starter import Clocks, House, Parts, Starter
 from .notebooks.stopper import Stopper
@@ -207,7 +209,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
     logs, names, roster = FileLogs(places.state / "logs"), CardNames(cards), Roster(database)
     shelf = ProfileFolder(places.profiles)
     containers = PodmanContainers(podman, processes, instance)
-    networks, homes = PodmanNetworks(podman, instance), SyncHomes(str(places.sync_socket))
+    networks, homes = PodmanNetworks(podman, instance), SyncHomes(places.sync_socket, places.restore_socket)
     store = PodmanImages(places.images, config.core.image_prefix, EDITORS)
     images = Images(store)
     parts = Parts(containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database, images, clocks)
@@ -216,7 +218,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
     own = tuple(sorted({str(name) for folder in places.own for name in (folder, folder.resolve())}))
     house = House(instance, config.core.image_prefix, limits, rules.ready_seconds, config.core.pull_images, own, store.recipes())
     starter = Starter(parts, roster, house)
-    hands = Hands(starter, Stopper(parts, roster, config.gpus.release_within), Tasks())
+    hands = Hands(starter, Stopper(parts, roster, config.gpus.release_within), Tasks(), Protector(homes, accounts, roster))
     lives = Lives(parts, roster, hands, rules, shelf.profiles)
     manager = Manager(parts, roster, hands, lives, rules)
     register = Register(accounts, database, Lifetimes(config.web.sign_in_lifetime, config.web.ticket_lifetime), time.time)
@@ -231,6 +233,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
     routes = [
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),
         *MachineRoutes(pool, roster, images, site, health).routes(),
+        *HomeRoutes(homes).routes(),
         *DoorRoutes(register, roster, showcase, folders.socket, origin.pages).routes(),
     ]
     server = Server([*routes, openapi_route(routes)], Gatekeeper(accounts, register, web_uid))

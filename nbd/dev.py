@@ -29,6 +29,7 @@ from .places import Places, under
 
 log = logging.getLogger(__name__)
 UP_SECONDS = 30.0
+SYNC_SECONDS = 5.0
 MOST_SIMULATED = 64
 CDI_FOLDER = Path("/var/run/cdi")
 """The one place besides /etc/cdi where every Podman looks."""
@@ -43,6 +44,7 @@ class Wish:
     simulate_gpus: int
     start: str | None
     stop: bool
+    store: str | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="ADDR:PORT", help="where the pages are (default: 127.0.0.1:8686)")
     parser.add_argument("--simulate-gpus", type=int, default=0, metavar="N", help="play N GPUs; nothing can be computed on them")
     parser.add_argument("--start", nargs="?", const="main", metavar="NAME", help="start this notebook (default: main) and print where it is")
+    parser.add_argument("--store", metavar="URL", help="where snapshots of homes are kept: a folder, s3://bucket/prefix (default: DIR/state/store)")
     parser.add_argument("--stop", action="store_true", help="end everything that runs from this folder, notebooks too")
 
 
@@ -62,7 +65,7 @@ def wish(args: argparse.Namespace) -> Wish:
             raise InvalidInput(f"--listen {args.listen[:80]}: {error}") from None
     if not 0 <= args.simulate_gpus <= MOST_SIMULATED:
         raise InvalidInput(f"--simulate-gpus {args.simulate_gpus}: must be 0 to {MOST_SIMULATED}")
-    return Wish(args.dir.absolute(), args.listen, args.simulate_gpus, args.start, args.stop)
+    return Wish(args.dir.absolute(), args.listen, args.simulate_gpus, args.start, args.stop, args.store)
 
 
 async def run(asked: Wish, stop: asyncio.Event) -> None:
@@ -70,6 +73,7 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
     make(asked.folder)
     places = under(asked.folder)
     settings = [f'web.listen="{asked.listen}"'] if asked.listen else []
+    settings += [f'homes.store="{stored_at(asked.store)}"'] if asked.store else []
     if asked.stop:
         await stop_everything(asked, places, settings)
         return
@@ -87,6 +91,11 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
         await cancelled(coming_up)
         await stopping
         print("\nThe programs end; notebooks go on. Back to them: make run. To end them too: make stop.", flush=True)
+
+
+def stored_at(store: str) -> str:
+    """A folder is named from where the command was given, not from where the programs run."""
+    return store if "://" in store else str(Path(store).absolute())
 
 
 def require_root(uid: int) -> None:
@@ -267,8 +276,19 @@ async def stop_everything(asked: Wish, places: Places, settings: Sequence[str]) 
         config = configured(places, [*settings, *simulated_gpus(asked, children)])
         for assignment in await podman(children, config, places):
             config = override(config, assignment)
+        await sync_for_the_stop(children, asked, places, settings)
         stopped = await core.stop_all(config, places)
     print("Nothing runs any more" + (f"; stopped: {', '.join(stopped)}." if stopped else "."), flush=True)
+
+
+async def sync_for_the_stop(children: contextlib.AsyncExitStack, asked: Wish, places: Places, settings: Sequence[str]) -> None:
+    """So that the end of each notebook is a snapshot. Where it cannot run, notebooks stop all the same."""
+    places.sync_socket.unlink(missing_ok=True)
+    await keep(children, program("sync", asked.folder, settings))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SYNC_SECONDS):
+            while not await listens(places.sync_socket):
+                await asyncio.sleep(0.02)
 
 
 async def end_programs(places: Places) -> None:

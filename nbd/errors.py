@@ -97,4 +97,10 @@ class StateUnusable(NbdError):
     default_code = "state_unusable"
 
 
+class Damaged(NbdError):
+    """Stored bytes are not what was stored. Never retried, never passed on."""
+
+    default_code = "damaged"
+
+
 KINDS: dict[int, type[NbdError]] = {400: InvalidInput, 401: NotSignedIn, 403: Refused, 404: NotFound, 409: Conflict, 503: Unreachable, 504: Deadline}

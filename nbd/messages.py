@@ -214,6 +214,107 @@ class StatusView:
 
 
 @dataclass(frozen=True, slots=True)
+class Unkept:
+    """A path that could not be kept or restored, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HomeView:
+    """How a person's home is kept."""
+
+    path: str
+    watched: bool
+    """A notebook runs in it, so it is looked at again and again."""
+    protected: float | None
+    """Everything saved before this moment is in the store; None while that is not known."""
+    store: str
+    """Where; without secrets."""
+    sentence: str
+    hint: str
+    trouble: str = ""
+    """Why the last look did not end well; empty when it did."""
+    since: float | None = None
+    """Since when there is trouble."""
+    pending: tuple[str, ...] = ()
+    """Snapshots that were asked for and are not in the store yet: "stop main"."""
+    unkept: tuple[Unkept, ...] = ()
+    """The first of what is in the home and cannot be kept."""
+    unkept_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotView:
+    id: str
+    time: float
+    event: str
+    """What it is tied to: save, stop, confirm."""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    name: str
+    kind: str
+    """file, folder, link, pipe, socket, character, block; or skipped: named, and not kept."""
+    mode: int
+    size: int
+    """Of a folder, how many entries are below it."""
+    modified: float
+    note: str = ""
+    """Where a link leads; why something was not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class DifferenceView:
+    change: str
+    """added, deleted, changed, renamed"""
+    path: str
+    source: str = ""
+    """Where a renamed one was before."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    path: str = ""
+    """In the home; empty for all of it."""
+    snapshot: str = ""
+    """The beginning of an id. Neither this nor `at`: the newest one that has the path."""
+    at: float | None = None
+    """The newest one that is not younger."""
+    to: str = ""
+    """The folder to restore into, where what is in the way is replaced; empty: a new one in the home."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreView:
+    """Where a restore is; the last has `done`."""
+
+    done: bool
+    to: str
+    snapshot: SnapshotView
+    entries: int = 0
+    bytes: int = 0
+    already: int = 0
+    """Were there just so."""
+    skipped: tuple[Unkept, ...] = ()
+    damaged: tuple[Unkept, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyView:
+    good: bool
+    snapshots: int
+    objects: int
+    bytes: int
+    damages: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    """Files of kept snapshots that cannot be restored."""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """The body of every answer that is not a success."""
 

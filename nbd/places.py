@@ -27,6 +27,11 @@ class Places:
     def sync_socket(self) -> Path:
         return self.run / "sync.sock"
 
+    @property
+    def restore_socket(self) -> Path:
+        """Where sync streams what is restored; core connects and hands the connection to a child that is the person."""
+        return self.run / "restore.sock"
+
 
 STATE, RUN = Path("/var/lib/nbd"), Path("/run/nbd")
 SYSTEM = Places(Path("/etc/nbd/nbd.toml"), Path("/etc/nbd/profiles.d"), STATE, RUN, Path("/usr/share/nbd/images"), (STATE, RUN))

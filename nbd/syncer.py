@@ -1,6 +1,7 @@
-"""`nbd sync`: homes. Its own program, so that it needs no more than reading what people own; core asks it over its socket.
+"""`nbd sync`: homes. Its own program, so that it needs no more than reading what people own; core asks it over its sockets.
 
-Today it sees that a home is there and the person's own before a notebook starts in it.
+It sees that a home is there and the person's own before a notebook starts in it, keeps snapshots of the homes in use, and reads from them. It
+writes into no home: what is restored is streamed to a child that is the person (host/restore_child.py).
 """
 
 from __future__ import annotations
@@ -8,37 +9,103 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 
 from .api.routes import Ask, Route, Who
 from .api.server import Server, listening_socket
+from .config import Config
 from .errors import Refused
+from .homes.guardian import Means
 from .homes.keeper import Keeper
 from .homes.model import HomeReady, HomeRequest
+from .homes.snapshotter import Request
+from .homes.steward import Steward
+from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
 from .host import systemd
 from .host.homefolder import DescriptorFolders
+from .host.hometree import DescriptorHomes
+from .host.ignores import IgnoreRules
+from .host.restoredoor import RestoreDoor
+from .host.vaults import open_vault
+from .messages import DifferenceView, EntryView, HomeView, SnapshotView, VerifyView
 from .people.model import Person
 from .places import Places
 
 log = logging.getLogger(__name__)
 
 
-async def run(places: Places, stop: asyncio.Event) -> None:
-    keeper = Keeper(DescriptorFolders())
+class Desk:
+    """What core may ask, as routes."""
 
-    async def ready(ask: Ask) -> HomeReady:
-        request: HomeRequest = ask.body
-        return await keeper.ready(request)
+    def __init__(self, keeper: Keeper, steward: Steward) -> None:
+        self._keeper, self._steward = keeper, steward
 
-    route = Route("POST", "/v1/homes/ready", "Make a home ready for a notebook", HomeReady, ready, body=HomeRequest, who=Who.DOOR)
-    server = Server([route], only_core)
+    def routes(self) -> list[Route]:
+        def route(path: str, summary: str, answer: object, handler: object, body: object) -> Route:
+            return Route("POST", f"/v1/homes/{path}", summary, answer, handler, body=body, who=Who.DOOR)  # type: ignore[arg-type]
+
+        return [
+            route("ready", "Make a home ready for a notebook", HomeReady, self.ready, HomeRequest),
+            route("watch", "Exactly these homes are in use", dict[str, str], self.watch, InUse),
+            route("flush", "A snapshot of what is there now", HomeView, self.flush, FlushWish),
+            route("status", "How a home is kept", HomeView, self.status, HomeRequest),
+            route("snapshots", "Its snapshots, newest first", tuple[SnapshotView, ...], self.snapshots, HomeRequest),
+            route("ls", "What is in a folder of a snapshot", tuple[EntryView, ...], self.entries, LookWish),
+            route("diff", "What differs between two", tuple[DifferenceView, ...], self.differences, CompareWish),
+            route("verify", "Whether all that is kept is what was stored", VerifyView, self.verify, HomeRequest),
+        ]
+
+    async def ready(self, ask: Ask) -> HomeReady:
+        home: HomeRequest = ask.body
+        facts = await self._keeper.ready(home)
+        return HomeReady(facts.path, facts.free_bytes, facts.total_bytes, await self._steward.left(home))
+
+    async def watch(self, ask: Ask) -> dict[str, str]:
+        body: InUse = ask.body
+        await self._steward.watch(body.homes)
+        return {}
+
+    async def flush(self, ask: Ask) -> HomeView:
+        wish: FlushWish = ask.body
+        return await self._steward.flush(wish.home, Request(wish.event, wish.name, confirmed=wish.confirmed))
+
+    async def status(self, ask: Ask) -> HomeView:
+        return await self._steward.status(ask.body)
+
+    async def snapshots(self, ask: Ask) -> list[SnapshotView]:
+        return await self._steward.snapshots(ask.body)
+
+    async def entries(self, ask: Ask) -> list[EntryView]:
+        wish: LookWish = ask.body
+        return await self._steward.entries(wish.home, wish.snapshot, wish.path)
+
+    async def differences(self, ask: Ask) -> list[DifferenceView]:
+        wish: CompareWish = ask.body
+        return await self._steward.differences(wish.home, wish.before, wish.after)
+
+    async def verify(self, ask: Ask) -> VerifyView:
+        return await self._steward.verify(ask.body)
+
+
+async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set. Raises NbdError when its store or key is not fit to begin with."""
+    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     places.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    settings = config.homes
+    vault = open_vault(settings, places.state)
+    means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every)
+    steward = Steward(means, protect=settings.protect)
+    server, restores = Server(Desk(Keeper(DescriptorFolders()), steward).routes(), only_core), RestoreDoor(steward)
+    await restores.listen(listening_socket(places.restore_socket, None, 0o600))
     await server.listen(listening_socket(places.sync_socket, None, 0o600))
     systemd.notify("READY=1")
-    log.info("sync serves at %s", places.sync_socket)
+    log.info("sync serves at %s; snapshots are kept at %s", places.sync_socket, vault.where)
     try:
         await stop.wait()
     finally:
         await server.close()
+        await restores.close()
+        await steward.close()
 
 
 async def only_core(uid: int, token: str | None, who: Who) -> Person:

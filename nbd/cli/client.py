@@ -53,9 +53,9 @@ class Client:
         with self._asked(method, path, body, lambda _: self._check(until)) as response:
             return Answer(response.status, parsed(response.read()))
 
-    def lines(self, method: str, path: str, tick: Callable[[], None] | None = None) -> Iterator[str]:
+    def lines(self, method: str, path: str, tick: Callable[[], None] | None = None, body: object = None) -> Iterator[str]:
         """The lines of a streamed answer as they come; `tick` is called between them about ten times a second."""
-        with self._asked(method, path, None, Prober(self, tick)) as response:
+        with self._asked(method, path, body, Prober(self, tick)) as response:
             for line in response.lines():
                 yield line.decode("utf-8", "replace")
 

@@ -59,6 +59,16 @@ def size(count: int | None) -> str:
     return "" if count is None else f"{count / GIB:.1f} GiB"
 
 
+def amount(count: int) -> str:
+    """ "512 B", "3.4 KiB", "12 MiB"."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1000:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+
+
 def used_of(used: int | None, total: int) -> str:
     return size(total) if used is None else f"{used / GIB:.1f} of {total / GIB:.1f} GiB"
 

@@ -1,8 +1,16 @@
-"""The nouns of homes: what is asked and known of one."""
+"""The nouns of homes: what is asked and known of one, what its tree is made of, what is kept in the store (docs/home-format.md)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import NamedTuple
+
+from ..errors import InvalidInput
+
+FORMAT = 1
+NO_ID = bytes(32)
+MIN_CHUNK, AVG_CHUNK, MAX_CHUNK = 256 << 10, 512 << 10, 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +38,151 @@ class HomeReady:
     path: str
     free_bytes: int
     total_bytes: int
+    snapshots_left: int = 0
+    """So many snapshots are in the store, and the home is empty: a new box, or something is not mounted."""
+
+
+class Kind(IntEnum):
+    """What an entry is: the byte in the tree."""
+
+    FILE = ord("f")
+    FOLDER = ord("d")
+    LINK = ord("l")
+    PIPE = ord("p")
+    SOCKET = ord("s")
+    CHARACTER = ord("c")
+    BLOCK = ord("b")
+    SKIPPED = ord("x")
+
+
+class Flag(IntFlag):
+    UNSETTLED = 1
+    """Read so soon after its last change that its times cannot vouch for it."""
+    LINKED = 2
+    STALE = 4
+    """Could not be read now; this is the last good reading."""
+
+
+Xattrs = tuple[tuple[bytes, bytes], ...]
+
+
+class Seen(NamedTuple):
+    """What stat says of a name. A NamedTuple, like Entry, because a home has a million of them."""
+
+    name: bytes
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    ctime: int
+    ino: int
+    nlink: int
+    device: int = 0
+
+
+class Entry(NamedTuple):
+    """One name in a stored folder. `payload` means what its kind says it means (docs/home-format.md)."""
+
+    name: bytes
+    kind: int
+    flags: int
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    ctime: int
+    ino: int
+    payload: bytes
+    xattrs: Xattrs = ()
+
+
+class Extent(NamedTuple):
+    """So many bytes of a file: a data blob, or a hole where `id` is NO_ID."""
+
+    length: int
+    id: bytes
+
+
+class Place(NamedTuple):
+    """Where a blob lies."""
+
+    id: bytes
+    type: bytes
+    pack: bytes
+    offset: int
+    sealed: int
+    content: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A home at a moment, complete and immutable. `event` is what it is tied to: save, stop, freeze …; a `name` keeps it for ever."""
+
+    format: int
+    time: int
+    name: str
+    event: str
+    tree: str
+    parent: str
+    entries: int
+    stored: int
+    rules: str
+    skipped: tuple[Skipped, ...] = ()
+    skipped_count: int = 0
+    withheld: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A snapshot as the pointer names it."""
+
+    id: str
+    time: int
+    name: str
+    event: str
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """An object that nothing names any more, since when."""
+
+    key: str
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
+class DoomedList:
+    format: int
+    salt: str
+    objects: tuple[Doomed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """The pointer: only what it names exists."""
+
+    format: int
+    sequence: int
+    swept: int
+    indexes: tuple[str, ...] = ()
+    snapshots: tuple[Listed, ...] = ()
+    doomed: str = ""
+
+    def newest(self) -> Listed | None:
+        return max(self.snapshots, key=lambda listed: listed.time, default=None)
+
+
+def checked_name(name: bytes) -> bytes:
+    """Raises InvalidInput for what cannot be one name in a folder."""
+    if not name or name in (b".", b"..") or b"/" in name or b"\0" in name or len(name) > 255:
+        raise InvalidInput(f"{name!r} cannot be a name in a folder")
+    return name

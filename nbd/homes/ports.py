@@ -2,11 +2,211 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
-from .model import HomeFacts
+from .model import Entry, HomeFacts, Seen, Xattrs
 
 
 class HomeFolders(Protocol):
     async def look(self, path: str) -> HomeFacts:
         """The folder's facts, following no link in its last part. Raises Deadline: a home may be on a server that is gone."""
+
+
+class Stored(NamedTuple):
+    key: str
+    size: int
+
+
+class Versioned(NamedTuple):
+    """An object and what the store calls this version of it."""
+
+    data: bytes
+    version: str
+
+
+class ObjectStore(Protocol):
+    """Where objects of one home lie: a local folder, S3, Azure, GCS, under a prefix that this object knows.
+
+    Keys are `a-z0-9./`. When a writing call returns, the object is durable and every later call of anybody sees it. A call may be made
+    from several tasks at once, and may be repeated. Missing: NotFound(code=store_missing). Worth a retry: whatever says `retryable`
+    (Unreachable, Deadline); a writing call that failed so may have taken effect. HostUnfit: the store is full, or denies; a person must act.
+    """
+
+    async def create(self, key: str, data: bytes) -> None:
+        """Put if absent. Names follow from content, so an object that is there already is the same one: fine, and left alone."""
+
+    async def replace(self, key: str, data: bytes, expected: str | None) -> str:
+        """Atomic: the old object or the new, at any moment. Only if the present version is `expected` (None: only if there is none);
+        else Conflict(code=store_changed). Returns the new version."""
+
+    async def fetch(self, key: str) -> Versioned:
+        """The whole object."""
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        """A range. Fewer bytes than asked mean that the object ends there."""
+
+    async def list(self, prefix: str) -> list[Stored]:
+        """All objects whose key begins so. May be stale on some stores: never the only ground for deleting anything."""
+
+    async def delete(self, key: str) -> None:
+        """Missing is fine."""
+
+
+class Codec(Protocol):
+    """Ids and seals of one home. Does no I/O; may be called from several threads. Types are one byte (docs/home-format.md)."""
+
+    def identify(self, kind: bytes, content: bytes | memoryview) -> bytes:
+        """The keyed id, 32 bytes."""
+
+    def seal(self, kind: bytes, part: bytes, content: bytes | memoryview) -> bytes:
+        """Compressed where it pays, encrypted, bound to type and id."""
+
+    def open(self, kind: bytes, part: bytes, sealed: bytes, limit: int) -> bytes:
+        """The content, at most `limit` bytes, proven to be what was sealed under this type and id. Raises Damaged."""
+
+    def digest(self, data: bytes) -> bytes:
+        """The public name of a pack."""
+
+    def cut(self, window: memoryview) -> int:
+        """Length of the first content-defined chunk."""
+
+    def random(self, size: int) -> bytes:
+        """Unpredictable bytes."""
+
+
+class KeyRing(Protocol):
+    """Holds the master key."""
+
+    def new_home(self) -> bytes:
+        """A config object with a new home key."""
+
+    def open_home(self, config: bytes) -> Codec:
+        """Raises Damaged for a config that was altered, Refused(code=wrong_key) where another master key wrapped it."""
+
+    def rewrap(self, config: bytes) -> bytes:
+        """The same home key under the newest master key alone. Raises as `open_home`."""
+
+
+class Sequences(Protocol):
+    """The highest sequence of each person's pointer that this box has seen: kept on the box, where who writes to the store cannot reach."""
+
+    async def highest(self, person: str) -> int: ...
+
+    async def note(self, person: str, sequence: int) -> None:
+        """Durable when it returns; less than was noted before changes nothing."""
+
+
+class Listing(NamedTuple):
+    """A folder as it was at one moment. `trouble`: why it could not be read; `gone`: there is no such folder (any more)."""
+
+    folder: Seen | None
+    xattrs: Xattrs = ()
+    entries: tuple[Seen, ...] = ()
+    settled: bool = True
+    trouble: str = ""
+
+
+class Reading(NamedTuple):
+    """One name, read whole. `data` is the content of a file or the target of a link; `segments` are its regions that are not holes.
+
+    `seen` None: gone. `settled` False: the times cannot vouch for this content next time. `trouble`: why it could not be read.
+    """
+
+    seen: Seen | None
+    data: bytes = b""
+    segments: tuple[tuple[int, int], ...] = ()
+    xattrs: Xattrs = ()
+    settled: bool = True
+    trouble: str = ""
+
+
+class LargeFile(Protocol):
+    """A file too large for one go, held open. `opened` has no data."""
+
+    opened: Reading
+
+    async def read(self, offset: int, length: int) -> bytes: ...
+
+    async def finish(self) -> Reading | None:
+        """Closes it. None: it changed meanwhile, and what was read is worth nothing."""
+
+
+class OpenHome(Protocol):
+    """A home held by a descriptor of its root. Follows no link, crosses no mount, reads nothing of another owner.
+
+    Paths are relative to the home, `b""` is the home itself. Trouble with one name is a value; what is raised concerns the whole home:
+    HostUnfit, Deadline.
+    """
+
+    async def look(self, folders: Sequence[tuple[bytes, bool]]) -> list[Listing]:
+        """Each folder, with its entries if the flag says so."""
+
+    async def read(self, folder: bytes, wanted: Sequence[Seen]) -> list[Reading]:
+        """Small files whole, links, xattrs of everything. Never a torn file: what keeps changing comes back with trouble."""
+
+    async def open_large(self, folder: bytes, wanted: Seen) -> LargeFile | Reading:
+        """A Reading where it is gone, or trouble."""
+
+    async def close(self) -> None: ...
+
+
+class Homes(Protocol):
+    async def open(self, path: str, owner: int | None) -> OpenHome:
+        """Raises Refused(code=home_missing) if there is no such folder, or not `owner`'s."""
+
+
+class Ignores(Protocol):
+    """What does not belong in a snapshot."""
+
+    digest: str
+    """Changes with the rules."""
+
+    def ignored(self, path: bytes, *, folder: bool) -> bool: ...
+
+
+class Piece(NamedTuple):
+    offset: int
+    data: bytes
+
+
+class Writing(NamedTuple):
+    """One name to be written. `pieces` are what is not a hole; for a link, its target is the entry's payload."""
+
+    entry: Entry
+    pieces: tuple[Piece, ...] = ()
+
+
+class NewFile(Protocol):
+    """A large file, written aside until `finish` gives it its name. Raises OSError for a reason of its own. Ends with `finish` or `abandon`."""
+
+    async def write(self, pieces: Sequence[Piece]) -> None: ...
+
+    async def finish(self) -> None: ...
+
+    async def abandon(self) -> None: ...
+
+
+class Target(Protocol):
+    """A folder into which is restored, held by a descriptor. Follows no link, writes nothing above it, makes no device and no setuid file.
+
+    What cannot be written for a reason of its own comes back as that reason, empty for done; what is in the way and of another kind is left
+    alone. Raises HostUnfit(code=no_space): nothing more can be written. Every call may be repeated.
+    """
+
+    async def make(self, folders: Sequence[bytes]) -> list[str]:
+        """The folders, in this order, open to their owner until `dress`."""
+
+    async def missing(self, names: Sequence[tuple[bytes, Entry]]) -> list[bool]:
+        """Which (folder, entry) are not there yet just as they should be, by kind, size, time and mode; for a folder, by kind."""
+
+    async def write(self, writings: Sequence[tuple[bytes, Writing]]) -> list[str]:
+        """Each, in its folder, complete under its name, or not at all."""
+
+    async def begin(self, folder: bytes, entry: Entry) -> NewFile: ...
+
+    async def link(self, source: bytes, target: bytes) -> str:
+        """A second name for a file that was restored."""
+
+    async def dress(self, folders: Sequence[tuple[bytes, Entry]]) -> list[str]:
+        """Modes, attributes and times of folders, in this order; the last thing done to each."""

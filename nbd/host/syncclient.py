@@ -1,24 +1,36 @@
-"""Core's line to the sync program: its socket, one question a start."""
+"""Core's line to the sync program: its sockets, one question at a time, each with a deadline."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
+import os
+import socket as sockets
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
 
 from .. import wire
-from ..errors import KINDS, HostUnfit, Unreachable
+from ..errors import KINDS, HostUnfit, NbdError, Unreachable
 from ..homes.model import HomeReady, HomeRequest
-from ..messages import ProblemAnswer
+from ..homes.wishes import FlushWish, InUse, RestoreWish
+from ..messages import HomeView, ProblemAnswer, RestoreRequest, RestoreView
 from ..notebooks.model import Occupant
-from . import unixhttp
+from . import restorestart, unixhttp
 
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 SECONDS = 30.0
 RESTART_SECONDS, RETRY_SECONDS = 5.0, 0.1
 HEALTH_SECONDS = 2.0
+MOST_BYTES = 64 << 20
 
 
 class SyncHomes:
-    def __init__(self, socket: str) -> None:
-        self._socket = socket
+    def __init__(self, socket: Path, restore_socket: Path) -> None:
+        self._socket, self._restore_socket = str(socket), str(restore_socket)
 
     async def health(self) -> str:
         try:
@@ -34,23 +46,92 @@ class SyncHomes:
         until = asyncio.get_running_loop().time() + RESTART_SECONDS
         while True:
             try:
-                return await unixhttp.ask(self._socket, "POST", path, body)
+                return await unixhttp.ask(self._socket, "POST", path, body, MOST_BYTES)
             except OSError:
                 if asyncio.get_running_loop().time() > until:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
     async def ready(self, who: Occupant) -> None:
-        request = wire.encode(HomeRequest(who.name, who.uid, who.home)).encode()
+        answer = wire.load(HomeReady, await self.ask("ready", home_of(who)))
+        if answer.snapshots_left:
+            log.warning("the home %s is empty, and %d snapshots of it are in the store; back: nbctl home restore", who.home, answer.snapshots_left)
+
+    async def watch(self, used: Sequence[Occupant]) -> None:
+        await self.ask("watch", InUse(tuple(home_of(who) for who in used)))
+
+    async def flush(self, who: Occupant, event: str, name: str) -> None:
+        await self.ask("flush", FlushWish(home_of(who), event, name))
+
+    async def confirm(self, home: HomeRequest) -> HomeView:
+        return wire.load(HomeView, await self.ask("flush", FlushWish(home, "confirm", confirmed=True)))
+
+    async def ask(self, path: str, body: object, seconds: float = SECONDS) -> Any:
+        """The decoded answer. Raises what sync raised, Unreachable when it does not answer."""
+        request = wire.encode(body).encode()
         try:
-            async with asyncio.timeout(SECONDS):
-                answer = await self._ask_patiently("/v1/homes/ready", request)
+            async with asyncio.timeout(seconds):
+                answer = await self._ask_patiently(f"/v1/homes/{path}", request)
         except (OSError, TimeoutError) as error:
             hint = "look at it: systemctl status nbd-sync, or the terminal of nbd dev"
             raise Unreachable(f"the sync program does not answer: {error or 'too late'}", hint=hint) from None
         if answer.status == 200:
-            wire.decode(HomeReady, answer.body)
-            return
+            try:
+                return json.loads(answer.body)
+            except ValueError:
+                raise Unreachable("the sync program broke off in the middle of its answer", hint="ask again") from None
         problem = wire.decode(ProblemAnswer, answer.body).error
-        kind = HostUnfit if problem.code == "home_unfit" else KINDS.get(answer.status, HostUnfit)
-        raise kind(problem.message, hint=problem.hint, code=problem.code)
+        kind = HostUnfit if problem.code == "home_unfit" else KINDS.get(answer.status, NbdError)
+        raise kind(problem.message, hint=problem.hint, code=problem.code, retryable=problem.retryable)
+
+    async def restore(self, who: Occupant, asked: RestoreRequest, to: str) -> AsyncGenerator[RestoreView, None]:
+        """How far it is, then the end. The child that writes is the person, and ends with the iterator."""
+        connection = await self._connected(RestoreWish(home_of(who), asked, to))
+        try:
+            child = await restorestart.start(who, to, connection)
+        finally:
+            connection.close()
+        try:
+            assert child.stdout
+            while line := await child.stdout.readline():
+                view = said(line)
+                yield view
+                if view.done:
+                    return
+            raise Unreachable("the restore was broken off", code="broken_off", hint="nothing half-written has its name; restore again")
+        finally:
+            with suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+
+    async def _connected(self, wish: RestoreWish) -> sockets.socket:
+        """A connection on which sync knows what is wanted, and that is good for nothing else any more."""
+        connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
+        connection.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                await loop.sock_connect(connection, self._restore_socket)
+                await loop.sock_sendall(connection, wire.encode(wish).encode() + b"\n")
+        except (OSError, TimeoutError) as error:
+            connection.close()
+            raise Unreachable(f"the sync program does not answer: {error or 'too late'}", hint="look at it: systemctl status nbd-sync") from None
+        return connection
+
+
+def said(line: bytes) -> RestoreView:
+    """One line of the child. Raises what it tells of."""
+    with suppress(NbdError):
+        return wire.decode(RestoreView, line)
+    problem = wire.decode(ProblemAnswer, line).error
+    raise (Unreachable if problem.retryable else NotDone)(problem.message, hint=problem.hint, code=problem.code)
+
+
+class NotDone(NbdError):
+    """A restore that did not take place; `code` says why."""
+
+    status, default_code = 409, "not_restored"
+
+
+def home_of(who: Occupant) -> HomeRequest:
+    return HomeRequest(who.name, who.uid, os.path.abspath(who.home))  # noqa: PTH100 - text, not a look at the disk

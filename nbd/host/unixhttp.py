@@ -17,23 +17,23 @@ class Answer:
     body: bytes
 
 
-async def ask(socket: str, method: str, path: str, body: bytes = b"") -> Answer:
+async def ask(socket: str, method: str, path: str, body: bytes = b"", most: int = ANSWER_BYTES) -> Answer:
     """Raises OSError while nobody listens and Unreachable for what is not HTTP. The deadline is the caller's."""
-    return await exchange(await asyncio.open_unix_connection(socket), method, path, body)
+    return await exchange(await asyncio.open_unix_connection(socket), method, path, body, most)
 
 
 async def ask_on(connected: sockets.socket, method: str, path: str) -> Answer:
     """On a connection that was made already; closes it."""
-    return await exchange(await asyncio.open_unix_connection(sock=connected), method, path, b"")
+    return await exchange(await asyncio.open_unix_connection(sock=connected), method, path, b"", ANSWER_BYTES)
 
 
-async def exchange(ends: tuple[asyncio.StreamReader, asyncio.StreamWriter], method: str, path: str, body: bytes) -> Answer:
+async def exchange(ends: tuple[asyncio.StreamReader, asyncio.StreamWriter], method: str, path: str, body: bytes, most: int) -> Answer:
     reader, writer = ends
     try:
         head = [f"{method} {path} HTTP/1.1", "Host: localhost", "Connection: close", "Content-Type: application/json", f"Content-Length: {len(body)}"]
         writer.write("\r\n".join([*head, "", ""]).encode() + body)
         await writer.drain()
-        answer = await _all(reader)
+        answer = await _all(reader, most)
     finally:
         writer.close()
     head_bytes, _, rest = answer.partition(b"\r\n\r\n")
@@ -43,8 +43,8 @@ async def exchange(ends: tuple[asyncio.StreamReader, asyncio.StreamWriter], meth
     return Answer(int(words[1]), rest)
 
 
-async def _all(reader: asyncio.StreamReader) -> bytes:
-    data = b""
-    while len(data) < ANSWER_BYTES and (chunk := await reader.read(65536)):
+async def _all(reader: asyncio.StreamReader, most: int) -> bytes:
+    data = bytearray()
+    while len(data) < most and (chunk := await reader.read(65536)):
         data += chunk
-    return data
+    return bytes(data)

@@ -17,6 +17,7 @@ from .failure import PERSONS_FAULT, of_defect
 from .inquest import Inquest, Profiles
 from .model import LIVE, Failure, State, Want
 from .ports import Process
+from .protector import USING, Protector
 from .reconcile import after_crash
 from .roster import Roster
 from .starter import Parts, Starter
@@ -47,6 +48,7 @@ class Hands:
     starter: Starter
     stopper: Stopper
     tasks: Tasks
+    protector: Protector
 
 
 class Lives:
@@ -56,6 +58,7 @@ class Lives:
         self._starter = hands.starter
         self._stopper = hands.stopper
         self._tasks = hands.tasks
+        self._protector = hands.protector
         self._rules = rules
         self._profiles = profiles
         self._inquest = Inquest(parts, profiles, rules.ready_seconds)
@@ -103,6 +106,7 @@ class Lives:
         row = await self._roster.change(notebook, State.RUNNING)
         await self._roster.record_run(row)
         self._watch(notebook, str(row.container), process)
+        await self._protector.tell()
 
     async def adopt(self, notebook: str, container: str) -> None:
         process = await self._parts.containers.process(container)
@@ -119,10 +123,12 @@ class Lives:
             started = row.started or self._clocks.wall()
             await self._roster.change(notebook, State.RUNNING, failure=None, stop_reason=None, started=started)
         self._watch(notebook, container, process)
+        await self._protector.tell()
 
     async def stop(self, notebook: str) -> None:
         """Down, or out for good; up again when somebody asked for it meanwhile."""
         row = self._roster.get(notebook)
+        ran = row.state in USING
         if row.want is Want.RUNNING and row.state in (State.RUNNING, State.PARKED, State.FROZEN):
             return  # Somebody wants it again, and nothing was done to it yet.
         self._unwatch(notebook)
@@ -136,9 +142,12 @@ class Lives:
             # Its container may live: it stays STOPPING, with its cards, and is tried again at the next look.
             log.warning("%s does not go: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
             return
+        if ran:
+            await self._protector.last(notebook)
         row = self._roster.get(notebook)
         if row.state is State.STOPPING:
             await self._roster.record_run(await self._roster.change(notebook, State.STOPPED, ended=self._clocks.wall(), container=None))
+            await self._protector.tell()
             row = self._roster.get(notebook)
         if row.want is Want.DELETED:
             await self._roster.change(notebook, State.DELETING)
@@ -225,6 +234,7 @@ class Lives:
         want = Want.DELETED if self._roster.get(notebook).want is Want.DELETED else Want.STOPPED
         end = {"want": want, "stop_reason": reason, "failure": failure, "container": container, "ended": self._clocks.wall()}
         await self._roster.record_run(await self._roster.change(notebook, state, **end))
+        await self._protector.tell()
 
     def _watch(self, notebook: str, container: str, process: Process) -> None:
         self._unwatch(notebook)

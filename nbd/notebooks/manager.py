@@ -38,6 +38,7 @@ class Manager:
         self._parts = parts
         self._roster = roster
         self._tasks = hands.tasks
+        self._protector = hands.protector
         self._lives = lives
         self._rules = rules
         self._clocks = parts.clocks
@@ -110,6 +111,7 @@ class Manager:
                 await self._repair(notebook, tuple(group), rows.get(notebook))
         await self._sweep(seen, busy)
         self._looked.set()
+        await self._protector.tell()
         return actions
 
     async def settled(self, notebook: str) -> None:

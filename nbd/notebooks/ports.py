@@ -113,6 +113,12 @@ class Homes(Protocol):
     async def ready(self, who: Occupant) -> None:
         """Return when the home is complete and the person's. Raises HostUnfit(home_unfit, disk_full)."""
 
+    async def watch(self, used: Sequence[Occupant]) -> None:
+        """Notebooks run in exactly these homes: they are kept, all others rest. May be told again and again."""
+
+    async def flush(self, who: Occupant, event: str, name: str) -> None:
+        """A snapshot of what is there now, tied to `event`, in the store when this returns. Raises why not; it stays wanted all the same."""
+
 
 class Folders(Protocol):
     """The notebook's folder on the host: where its editor's socket is, closed to everybody but its person and the web program."""

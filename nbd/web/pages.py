@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
 
 from ..errors import InvalidInput, NbdError, NotFound
-from ..messages import CardView, GpusView, NotebookView, OpenAnswer, ProfileView, StartRequest
+from ..messages import CardView, GpusView, HomeView, NotebookView, OpenAnswer, ProfileView, StartRequest
 from .cookies import expired_cookie
 from .corelink import CoreLink
 from .enter import Entrance
@@ -20,6 +21,7 @@ from .visit import Policy, Route, Visit
 from .words import waterfall
 
 LOG_LINES = 2000
+KEPT_SECONDS = 1.0
 NAME_RULE = "1 to 40 of a to z, 0 to 9 and . _ - ; the first and the last a letter or a digit"
 ORDER = ("STARTING", "RUNNING", "PARKED", "FROZEN", "STOPPING", "FAILED", "ERROR", "STOPPED", "DELETING")
 
@@ -65,7 +67,7 @@ class Pages:
 
     async def home(self, visit: Visit, _: str) -> web.StreamResponse:
         mine = sorted(self._table.mine(visit.person), key=lambda view: (ORDER.index(view.state) if view.state in ORDER else 0, view.name))
-        return self._render.page(visit, "home.html", notebooks=mine, **await self._box(visit))
+        return self._render.page(visit, "home.html", notebooks=mine, kept=await self._kept(visit), **await self._box(visit))
 
     async def new(self, visit: Visit, _: str) -> web.StreamResponse:
         return await self._new(visit, StartRequest(name=free_name(self._table.mine(visit.person))))
@@ -146,6 +148,14 @@ class Pages:
         if view.owner != visit.person:
             raise NotFound("there is no such notebook")
         return view
+
+    async def _kept(self, visit: Visit) -> HomeView | None:
+        """How the person's home is kept; None where that cannot be said at once: the page does not wait for a store."""
+        try:
+            async with asyncio.timeout(KEPT_SECONDS):
+                return await self._core.get(HomeView, "/v1/home", visit.token)
+        except (NbdError, TimeoutError):
+            return None
 
     async def _box(self, visit: Visit) -> dict[str, Any]:
         """The GPUs of this box. Where they cannot be asked, the page says so and shows the rest."""

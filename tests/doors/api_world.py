@@ -20,7 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbd import wire
 from nbd.api.door import DoorRoutes, Gatekeeper
+from nbd.api.homes import HomeRoutes
 from nbd.api.machine import Health, MachineRoutes, Site
 from nbd.api.notebooks import NotebookRoutes, Showcase
 from nbd.api.routes import Route
@@ -28,9 +30,11 @@ from nbd.api.server import Server, listening_socket
 from nbd.core import openapi_route
 from nbd.errors import InvalidInput, NbdError
 from nbd.gpus.names import CardNames
-from nbd.messages import CheckReport
+from nbd.homes.model import HomeRequest
+from nbd.messages import CheckReport, DifferenceView, EntryView, HomeView, RestoreRequest, RestoreView, SnapshotView, VerifyView
 from nbd.notebooks.image import Base, ImageFacts, Said, Stage, Step
 from nbd.notebooks.images import Images
+from nbd.notebooks.model import Occupant
 from nbd.notebooks.spec import HostLimits
 from nbd.people.model import BrowserRight, Person
 from nbd.people.register import Lifetimes, Register
@@ -99,13 +103,42 @@ class FakeImages:
         return CheckReport(reference, ready_seconds=1.0)
 
 
+class FakeSync:
+    """Answers as sync does; remembers whose home was asked for, and what."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.trouble: NbdError | None = None
+
+    async def ask(self, path: str, body: object, seconds: float = 30.0) -> Any:
+        self.asked.append((path, body))
+        if self.trouble:
+            raise self.trouble
+        answers: dict[str, object] = {
+            "status": HomeView("/home/x", watched=True, protected=1.0, store="/store", sentence="protected", hint=""),
+            "snapshots": [SnapshotView("ab" * 32, 1.0, "stop", "main")],
+            "ls": [EntryView("paper", "file", 0o600, 5, 1.0)],
+            "diff": [DifferenceView("renamed", "paper", "old")],
+            "verify": VerifyView(good=True, snapshots=1, objects=2, bytes=3),
+        }
+        return wire.dump(answers[path])
+
+    async def confirm(self, home: HomeRequest) -> HomeView:
+        return wire.load(HomeView, await self.ask("status", home))
+
+    async def restore(self, who: Occupant, asked: RestoreRequest, to: str) -> AsyncGenerator[RestoreView, None]:
+        self.asked.append(("restore", (who, asked, to)))
+        for done in (False, True):
+            yield RestoreView(done, to, SnapshotView("ab" * 32, 1.0, "stop"), entries=1)
+
+
 class ApiWorld:
     def __init__(self, folder: Path, house: Household, door_uid: int) -> None:
         self.house, self.accounts, self.rights = house, FakeAccounts(PEOPLE), MemoryRights()
         self.socket = folder / "nbd.sock"
         self.register = Register(self.accounts, self.rights, Lifetimes(1000.0, 60.0), lambda: house.now)
         self.door_uid = door_uid
-        self.images = FakeImages()
+        self.images, self.sync = FakeImages(), FakeSync()
         self.broken: Exception | None = None
         self.routes = self._routes()
         self.gatekeeper = Gatekeeper(self.accounts, self.register, door_uid)
@@ -120,6 +153,7 @@ class ApiWorld:
         return [
             *NotebookRoutes(house.manager, house.roster, showcase, self.register, FakeLogs()).routes(),
             *MachineRoutes(house.pool, house.roster, Images(self.images), site, health).routes(),
+            *HomeRoutes(self.sync).routes(),
             *DoorRoutes(self.register, house.roster, showcase, FakeFolders(house.machine).socket, PAGES).routes(),
         ]
 

@@ -50,6 +50,13 @@ POLICY: dict[str, tuple[int, ...]] = {
     "POST /v1/logout": EVERYBODY,
     "POST /v1/door/redeem": DOORS,
     "GET /v1/door/events": DOORS,
+    "GET /v1/home": EVERYBODY,
+    "GET /v1/home/snapshots": EVERYBODY,
+    "GET /v1/home/ls": EVERYBODY,
+    "GET /v1/home/diff": EVERYBODY,
+    "POST /v1/home/restore": EVERYBODY,
+    "POST /v1/home/verify": EVERYBODY,
+    "POST /v1/home/confirm": EVERYBODY,
     "GET /v1/openapi.json": EVERYBODY,
 }
 """Ada owns the notebook, Eve is a stranger to it, Boss an admin, then the web program, then a uid without an account."""

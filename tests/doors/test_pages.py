@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
 
-from nbd.messages import CardView, FailureView, GpusView, ProfileView, Progress, Waiting
+from nbd.messages import CardView, FailureView, GpusView, HomeView, ProfileView, Progress, Waiting
 from nbd.web.cookies import form_token
 from nbd.web.origins import Origins
 from nbd.web.pages import Pages
@@ -372,3 +373,13 @@ async def test_an_away_page_goes_on_when_the_editor_is_back(w: World, token: str
         assert ADA.encode() in await answer.content.readuntil(b"\n\n")
     async with w.ask("GET", w.origin() + "/.nbd/", token, NAVIGATE) as answer:
         assert 'data-ready="/lab"' in await answer.text()
+
+
+async def test_the_home_page_says_how_the_home_is_kept_or_leaves_it_out(w: World) -> None:
+    token = w.core.sign_in(ADA)
+    assert 'id="kept"' not in await get(w, "/", token)
+    w.core.home = HomeView("/home/ada", watched=True, protected=time.time() - 130, store="/srv", sentence="protected", hint="")
+    assert "Your home /home/ada: protected (2 min ago)." in await get(w, "/", token)
+    trouble = "the store <b>s3</b> is away"
+    w.core.home = HomeView("/home/ada", True, 1.0, "/srv", f"not protected: {trouble}", "wait", trouble)  # noqa: FBT003
+    assert "not protected: the store &lt;b&gt;s3&lt;/b&gt; is away. wait" in await get(w, "/", token)

@@ -19,6 +19,7 @@ from nbd.messages import (
     DoorEvent,
     DoorKind,
     GpusView,
+    HomeView,
     NotebookView,
     OpenAnswer,
     PersonView,
@@ -54,6 +55,7 @@ class FakeCore:
         self.tickets: dict[str, SignIn] = {}
         self.profiles: list[ProfileView] = []
         self.gpus = GpusView((), simulated=False, reason="this machine has no GPU driver")
+        self.home: HomeView | None = None
         self.log = ""
         self.calls: list[str] = []
         self.refusal: NbdError | None = None
@@ -135,6 +137,7 @@ class FakeCore:
                 web.get("/v1/notebooks/{id}/logs", api.logs),
                 web.get("/v1/profiles", api.profiles),
                 web.get("/v1/gpus", api.gpus),
+                web.get("/v1/home", api.home),
                 web.post("/v1/logout", api.logout),
             ]
         )
@@ -224,6 +227,12 @@ class Api:
     async def profiles(self, request: web.Request) -> web.Response:
         self._who(request)
         return said(tuple(self._core.profiles))
+
+    async def home(self, request: web.Request) -> web.Response:
+        self._who(request)
+        if self._core.home is None:
+            raise Unreachable("the sync program does not answer")
+        return said(self._core.home)
 
     async def gpus(self, request: web.Request) -> web.Response:
         self._who(request)

@@ -61,6 +61,11 @@ class FakeMachine:
     """Containers whose processes hang in a driver: no signal ends them, and Podman cannot remove them."""
     calls: list[str] = field(default_factory=list)
     homes_fit: bool = True
+    sync_trouble: NbdError | None = None
+    store_seconds: float = 0.0
+    watched: set[str] = field(default_factory=set)
+    flushed: list[tuple[str, str, str, frozenset[str]]] = field(default_factory=list)
+    """Whose home, event, name, and which containers ran at that moment."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1000))
     _watchers: dict[int, list[Callable[[], None]]] = field(default_factory=dict)
 
@@ -258,6 +263,18 @@ class FakeHomes:
     async def ready(self, who: Occupant) -> None:
         if not self._machine.homes_fit:
             raise HostUnfit(f"the home {who.home} does not exist", code="home_unfit", hint="make it")
+
+    async def watch(self, used: Sequence[Occupant]) -> None:
+        if self._machine.sync_trouble:
+            raise self._machine.sync_trouble
+        self._machine.watched = {who.name for who in used}
+
+    async def flush(self, who: Occupant, event: str, name: str) -> None:
+        alive = {box.spec.name for box in self._machine.boxes.values() if box.state == "running"}
+        self._machine.flushed.append((who.name, event, name, frozenset(alive)))
+        await asyncio.sleep(self._machine.store_seconds)
+        if self._machine.sync_trouble:
+            raise self._machine.sync_trouble
 
 
 class FakePeople:

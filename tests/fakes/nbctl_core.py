@@ -66,6 +66,8 @@ class FakeCore:
     report: object = None
     """What a check says."""
     log: Sequence[str] = ()
+    home: Mapping[str, object] = field(default_factory=dict)
+    """By the word after /v1/home: what it answers; a list is streamed line by line."""
     problems: dict[str, tuple[int, Problem]] = field(default_factory=dict)
     """By "METHOD /path"."""
     sins: dict[str, Sin] = field(default_factory=dict)
@@ -239,6 +241,9 @@ class CoreHandler(BaseHTTPRequestHandler):
         }
         if parts == ["events"]:
             self.stream(self.events())
+        elif parts[0] == "home":
+            found = core.home["/".join(parts[1:])]
+            self.stream(wire.encode(line) + "\n" for line in found) if isinstance(found, list) else self.answer(found)
         elif parts[0] == "notebooks":
             self.notebook(parts[1:], query, body)
         elif parts[0] == "images" and parts[2:] == ["check"]:
@@ -249,8 +254,8 @@ class CoreHandler(BaseHTTPRequestHandler):
             core.gpus = replace(core.gpus, cards=tuple(replace(c, quarantine=None) if c.uuid == parts[1] else c for c in core.gpus.cards))
             self.answer(core.gpus)
         elif parts[0] == "profiles" and len(parts) == 2:
-            found = [profile for profile in core.profiles if profile.name == parts[1]]
-            self.answer(found[0]) if found else self.missing(f"no profile {parts[1]!r}")
+            offered = [profile for profile in core.profiles if profile.name == parts[1]]
+            self.answer(offered[0]) if offered else self.missing(f"no profile {parts[1]!r}")
         else:
             self.answer(simple[parts[0]]())
 

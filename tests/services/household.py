@@ -14,6 +14,7 @@ from nbd.notebooks.images import Images
 from nbd.notebooks.lives import Hands, Lives, Rules
 from nbd.notebooks.manager import Manager
 from nbd.notebooks.model import Notebook, State
+from nbd.notebooks.protector import Protector
 from nbd.notebooks.roster import Roster
 from nbd.notebooks.spec import HostLimits
 from nbd.notebooks.starter import Clocks, House, Parts, Starter
@@ -76,7 +77,9 @@ class Household:
         )  # fmt: skip
         self.pool, self.roster = pool, Roster(self.store)
         house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)
-        hands = Hands(Starter(parts, self.roster, house), Stopper(parts, self.roster, self.release_seconds, kill_seconds=0.05), Tasks())
+        protector = Protector(parts.homes, parts.people, self.roster, 0.2)
+        stopper = Stopper(parts, self.roster, self.release_seconds, kill_seconds=0.05)
+        hands = Hands(Starter(parts, self.roster, house), stopper, Tasks(), protector)
         lives = Lives(parts, self.roster, hands, RULES, lambda: PROFILES)
         self.manager = Manager(parts, self.roster, hands, lives, RULES)
 

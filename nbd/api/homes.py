@@ -1,0 +1,99 @@
+"""Routes of a person's home: how it is kept, what is kept, and getting it back. Core asks sync; whose home it is, is the kernel's word."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from .. import wire
+from ..errors import InvalidInput
+from ..homes.model import HomeRequest
+from ..homes.wishes import CompareWish, LookWish
+from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, RestoreView, SnapshotView, VerifyView
+from ..notebooks.model import Occupant
+from ..people.model import Person
+from .routes import Ask, Route, Stream
+
+NDJSON = "application/x-ndjson"
+VERIFY_SECONDS = 24 * 3600.0
+
+
+class Sync(Protocol):
+    async def ask(self, path: str, body: object, seconds: float = 30.0) -> Any: ...
+
+    async def confirm(self, home: HomeRequest) -> HomeView: ...
+
+    def restore(self, who: Occupant, asked: RestoreRequest, to: str) -> AsyncGenerator[RestoreView, None]: ...
+
+
+class HomeRoutes:
+    def __init__(self, sync: Sync) -> None:
+        self._sync = sync
+
+    def routes(self) -> list[Route]:
+        look = {"snapshot": "the beginning of its id; latest: the newest", "path": "a folder in the home"}
+        pair = {"a": "a snapshot", "b": "another; else the newest"}
+        return [
+            Route("GET", "/v1/home", "How your home is kept", HomeView, self.status),
+            Route("GET", "/v1/home/snapshots", "Its snapshots, newest first", tuple[SnapshotView, ...], self.snapshots),
+            Route("GET", "/v1/home/ls", "What is in a folder of a snapshot", tuple[EntryView, ...], self.entries, query=look),
+            Route("GET", "/v1/home/diff", "What differs between two snapshots", tuple[DifferenceView, ...], self.differences, query=pair),
+            Route("POST", "/v1/home/restore", "Get something back", RestoreView, stream=self.restore, content_type=NDJSON, body=RestoreRequest),
+            Route("POST", "/v1/home/verify", "Read all that is kept, and prove it", VerifyView, self.verify),
+            Route("POST", "/v1/home/confirm", "What is gone from the home may go from its snapshots to come", HomeView, self.confirm),
+        ]
+
+    async def status(self, ask: Ask) -> HomeView:
+        return wire.load(HomeView, await self._sync.ask("status", home(ask.person)))
+
+    async def snapshots(self, ask: Ask) -> list[SnapshotView]:
+        return [wire.load(SnapshotView, one) for one in await self._sync.ask("snapshots", home(ask.person))]
+
+    async def entries(self, ask: Ask) -> list[EntryView]:
+        wish = LookWish(home(ask.person), ask.query.get("snapshot", "latest"), inside(ask.person.home, ask.query.get("path", "")))
+        return [wire.load(EntryView, one) for one in await self._sync.ask("ls", wish)]
+
+    async def differences(self, ask: Ask) -> list[DifferenceView]:
+        wish = CompareWish(home(ask.person), ask.query.get("a", ""), ask.query.get("b", "latest"))
+        return [wire.load(DifferenceView, one) for one in await self._sync.ask("diff", wish)]
+
+    async def verify(self, ask: Ask) -> VerifyView:
+        return wire.load(VerifyView, await self._sync.ask("verify", home(ask.person), VERIFY_SECONDS))
+
+    async def confirm(self, ask: Ask) -> HomeView:
+        return await self._sync.confirm(home(ask.person))
+
+    async def restore(self, ask: Ask, stream: Stream) -> None:
+        person, asked = ask.person, ask.body
+        wish = RestoreRequest(inside(person.home, asked.path), asked.snapshot, asked.at, "")
+        async with aclosing(self._sync.restore(Occupant(person.name, person.uid, person.gid, person.home), wish, target(person, asked))) as steps:
+            async for step in steps:
+                await stream.send(wire.encode(step) + "\n")
+
+
+def home(person: Person) -> HomeRequest:
+    return HomeRequest(person.name, person.uid, posixpath.normpath(person.home))
+
+
+def target(person: Person, asked: RestoreRequest) -> str:
+    """A new folder in the home, unless the person named one. Raises InvalidInput."""
+    if not asked.to:
+        return posixpath.join(person.home, time.strftime("restored-%Y-%m-%d-%H%M%S"))
+    if not asked.to.startswith("/") or "\0" in asked.to:
+        raise InvalidInput(f"{asked.to[:60]!r} is not an absolute path")
+    return posixpath.normpath(asked.to)
+
+
+def inside(home: str, path: str) -> str:
+    """A path as it is below the home, empty for the home itself. Raises InvalidInput for what is elsewhere."""
+    if "\0" in path:
+        raise InvalidInput("a path has no zero byte in it")
+    asked = posixpath.normpath(posixpath.join(home, re.sub(r"^~(?=/|$)", ".", path)))
+    below = posixpath.relpath(asked, posixpath.normpath(home))
+    if below == ".." or below.startswith("../"):
+        raise InvalidInput(f"{path[:200]!r} is not in your home {home}", hint="name it as it is in the home: work/paper.ipynb")
+    return "" if below == "." else below

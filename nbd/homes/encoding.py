@@ -1,0 +1,166 @@
+"""The bytes of docs/home-format.md: trees, chunk lists, indexes, pack footers. Pure. Whatever does not parse raises Damaged."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..errors import Damaged, InvalidInput
+from .model import Entry, Extent, Kind, Place, checked_name
+
+ENTRY = struct.Struct(">HBBIIIQqIqIQIH")
+XATTR = struct.Struct(">HI")
+EXTENT = struct.Struct(">Q32s")
+FOOTER_ROW = struct.Struct(">32scIII")
+INDEX_ROW = struct.Struct(">32scIIII")
+INDEX_HEAD = struct.Struct(">16sII")
+PACK_TAIL = struct.Struct(">I8s")
+PACK_MAGIC = b"nbdpack1"
+SECOND = 1_000_000_000
+DIRECT_EXTENTS = 64
+LIST_EXTENTS = 1024
+KINDS = frozenset(Kind)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    mtime, ctime = divmod(entry.mtime, SECOND), divmod(entry.ctime, SECOND)
+    head = ENTRY.pack(
+        len(entry.name), entry.kind, entry.flags, entry.mode, entry.uid, entry.gid, entry.size, *mtime, *ctime, entry.ino,
+        len(entry.payload), len(entry.xattrs),
+    )  # fmt: skip
+    if not entry.xattrs:
+        return head + entry.name + entry.payload
+    return head + entry.name + entry.payload + b"".join(XATTR.pack(len(name), len(value)) + name + value for name, value in entry.xattrs)
+
+
+def decode_entries(data: bytes) -> list[Entry]:
+    """The entries of one `E` blob, in order. Names are checked: no path hides in them, none comes twice."""
+    try:
+        entries = list(_entries(data))
+        before = b""
+        for entry in entries:
+            if checked_name(entry.name) <= before or entry.kind not in KINDS:
+                raise Damaged(f"the tree names {entry.name!r} after {before!r}")
+            before = entry.name
+    except (struct.error, InvalidInput) as error:
+        raise Damaged(f"a tree does not parse: {error}") from None
+    return entries
+
+
+def _entries(data: bytes) -> Iterator[Entry]:
+    at, end = 1, len(data)
+    while at < end:
+        named, kind, flags, mode, uid, gid, size, ms, mns, cs, cns, ino, paid, xattred = ENTRY.unpack_from(data, at)
+        at += ENTRY.size
+        name, payload = data[at : at + named], data[at + named : at + named + paid]
+        at += named + paid
+        xattrs = []
+        for _ in range(xattred):
+            names, values = XATTR.unpack_from(data, at)
+            at += XATTR.size
+            xattrs.append((data[at : at + names], data[at + names : at + names + values]))
+            at += names + values
+        if at > end:
+            raise Damaged("a tree ends in the middle of an entry")
+        yield Entry(name, kind, flags, mode, uid, gid, size, ms * SECOND + mns, cs * SECOND + cns, ino, payload, tuple(xattrs))
+
+
+def split_entries(entries: Sequence[Entry]) -> list[list[Entry]]:
+    """Parts of a folder, about 256 entries each: names decide where to cut, so that one change rewrites one part."""
+    parts: list[list[Entry]] = [[]]
+    for entry in entries:
+        if parts[-1] and (zlib.crc32(entry.name) & 0xFF == 0 or len(parts[-1]) >= 2048):
+            parts.append([])
+        parts[-1].append(entry)
+    return parts
+
+
+def encode_part(entries: Iterable[Entry]) -> bytes:
+    return b"E" + b"".join(map(encode_entry, entries))
+
+
+def encode_parts(parts: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """A large folder: (first name, id of its part)."""
+    return b"S" + b"".join(struct.pack(">H", len(name)) + name + part for name, part in parts)
+
+
+def decode_parts(data: bytes) -> list[bytes]:
+    """The ids of the parts of an `S` blob."""
+    ids, at = [], 1
+    while at < len(data):
+        (named,) = struct.unpack_from(">H", data, at) if at + 2 <= len(data) else (0,)
+        at += 2 + named + 32
+        if at > len(data):
+            raise Damaged("a tree ends in the middle of a part")
+        ids.append(data[at - 32 : at])
+    return ids
+
+
+def encode_extents(extents: Iterable[Extent]) -> bytes:
+    return b"".join(EXTENT.pack(length, part) for length, part in extents)
+
+
+def decode_extents(data: bytes) -> list[Extent]:
+    try:
+        return [Extent(length, part) for length, part in EXTENT.iter_unpack(data)]
+    except struct.error:
+        raise Damaged("a chunk list does not parse") from None
+
+
+def list_ids(payload: bytes) -> list[bytes]:
+    """The chunk lists of a file payload of the form `L`."""
+    return [payload[at : at + 32] for at in range(1, len(payload), 32)]
+
+
+class Table:
+    """An index as it lies in the store, searched in place: a million blobs cost 49 MB and no Python object."""
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            _, packs, rows = INDEX_HEAD.unpack_from(data, 0)
+        except struct.error:
+            raise Damaged("an index does not parse") from None
+        self._start = INDEX_HEAD.size + packs * 32
+        if len(data) != self._start + rows * INDEX_ROW.size:
+            raise Damaged("an index is too short or too long")
+        self._data, self.packs, self.rows = data, packs, rows
+
+    def pack(self, number: int) -> bytes:
+        if number >= self.packs:
+            raise Damaged("an index names a pack that it does not have")
+        return self._data[INDEX_HEAD.size + number * 32 : INDEX_HEAD.size + number * 32 + 32]
+
+    def row(self, number: int) -> Place:
+        part, kind, pack, offset, sealed, content = INDEX_ROW.unpack_from(self._data, self._start + number * INDEX_ROW.size)
+        return Place(part, kind, self.pack(pack), offset, sealed, content)
+
+    def _id(self, number: int) -> bytes:
+        at = self._start + number * INDEX_ROW.size
+        return self._data[at : at + 32]
+
+    def find(self, part: bytes) -> Place | None:
+        number = bisect_left(range(self.rows), part, key=self._id)
+        return self.row(number) if number < self.rows and self._id(number) == part else None
+
+    def places(self) -> Iterator[Place]:
+        return map(self.row, range(self.rows))
+
+
+def encode_index(salt: bytes, places: Iterable[Place]) -> bytes:
+    rows = sorted(places)
+    packs = {pack: number for number, pack in enumerate(dict.fromkeys(place.pack for place in rows))}
+    body = b"".join(INDEX_ROW.pack(part, kind, packs[pack], offset, sealed, content) for part, kind, pack, offset, sealed, content in rows)
+    return INDEX_HEAD.pack(salt, len(packs), len(rows)) + b"".join(packs) + body
+
+
+def encode_footer(places: Iterable[Place]) -> bytes:
+    return b"".join(FOOTER_ROW.pack(place.id, place.type, place.offset, place.sealed, place.content) for place in places)
+
+
+def decode_footer(data: bytes, pack: bytes) -> list[Place]:
+    try:
+        return [Place(part, kind, pack, offset, sealed, content) for part, kind, offset, sealed, content in FOOTER_ROW.iter_unpack(data)]
+    except struct.error:
+        raise Damaged("a pack's footer does not parse") from None

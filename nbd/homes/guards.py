@@ -1,0 +1,43 @@
+"""Is what was seen the home, or a hole where it should be? Pure. Until a person confirms, a suspicious loss is not recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import Refused
+
+MARKER = b".nbd-home"
+"""A file that, once in a snapshot, has to be there: an unmounted home does not have it."""
+MOST_GONE = 10_000
+SHARE_GONE = 0.25
+FEW = 20
+"""In a small home a person deletes a quarter with one hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What the last snapshot had, and how much of it is gone and has not come back under another name."""
+
+    had: int
+    gone: int
+    had_marker: bool = False
+    marker_gone: bool = False
+    now_empty: bool = False
+
+
+def missing(why: str) -> Refused:
+    hint = "is it mounted? Nothing was recorded as deleted; the last snapshot is whole"
+    return Refused(f"the home cannot be seen: {why}", code="home_missing", hint=hint)
+
+
+def refuse(loss: Loss) -> str:
+    """Why this loss has to be confirmed by a person; empty if it need not be."""
+    if loss.had_marker and loss.marker_gone:
+        return f"the marker {MARKER.decode()} is gone"
+    if loss.had and loss.now_empty:
+        return f"the home is empty, and had {loss.had} entries"
+    if loss.gone > MOST_GONE:
+        return f"{loss.gone} entries are gone at once"
+    if loss.gone > FEW and loss.gone > SHARE_GONE * loss.had:
+        return f"{loss.gone} of {loss.had} entries are gone at once"
+    return ""

@@ -1,0 +1,91 @@
+"""Adds blobs: each once, many to a pack, sealed and sent while the next are being read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from .encoding import PACK_MAGIC, PACK_TAIL, encode_footer
+from .model import NO_ID, Place
+from .ports import Codec
+from .repository import CACHED, Repository
+
+PACK_BYTES = 8 << 20
+ON_THE_WAY = 3
+Blob = tuple[bytes, bytes, bytes | memoryview]
+
+
+class Packer:
+    """One writing. What it stored counts as stored for this writing only, until a commit names it."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._swept = repository.root.swept
+        self._waiting: list[Blob] = []
+        self._bytes = 0
+        self._ids: set[bytes] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.places: list[Place] = []
+
+    async def add(self, kind: bytes, content: bytes | memoryview) -> bytes:
+        return await self.put(kind, self._repository.codec.identify(kind, content), content)
+
+    async def put(self, kind: bytes, part: bytes, content: bytes | memoryview) -> bytes:
+        """The id, under which the content is stored once `flush` returned."""
+        if kind in CACHED:
+            self._repository.cache.put(part, bytes(content))
+        if part in self._ids or self._repository.find(part) is not None:
+            return part
+        self._ids.add(part)
+        self._waiting.append((kind, part, content))
+        self._bytes += len(content)
+        if self._bytes >= PACK_BYTES:
+            await self._send()
+        return part
+
+    async def flush(self) -> Sequence[Place]:
+        await self._send()
+        while self._tasks:
+            await self._tasks.pop(0)
+        return self.places
+
+    async def cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def again(self) -> None:
+        """After a lost commit: what this writing stored is still there, unless a prune came between. Call after a refresh."""
+        if self._repository.root.swept != self._swept:
+            self._ids, self.places, self._swept = set(), [], self._repository.root.swept
+
+    async def _send(self) -> None:
+        if not self._waiting:
+            return
+        blobs, self._waiting, self._bytes = self._waiting, [], 0
+        while len(self._tasks) >= ON_THE_WAY:
+            await self._tasks.pop(0)
+        self._tasks.append(asyncio.create_task(self._ship(blobs)))
+
+    async def _ship(self, blobs: Sequence[Blob]) -> None:
+        name, data, places = await asyncio.to_thread(packed, self._repository.codec, blobs)
+        await self._repository.store.create(f"data/{name.hex()}", data)
+        self.places += places
+
+
+def packed(codec: Codec, blobs: Sequence[Blob]) -> tuple[bytes, bytes, list[Place]]:
+    sealed = [(kind, part, codec.seal(kind, part, content), len(content)) for kind, part, content in blobs]
+    return joined(codec, sealed)
+
+
+def joined(codec: Codec, sealed: Sequence[tuple[bytes, bytes, bytes, int]]) -> tuple[bytes, bytes, list[Place]]:
+    """A pack: its name, its bytes, what lies where."""
+    places, offset = [], 0
+    for kind, part, body, content in sealed:
+        places.append(Place(part, kind, NO_ID, offset, len(body), content))
+        offset += len(body)
+    footer = codec.seal(b"f", NO_ID, encode_footer(places))
+    data = b"".join([*(body for _, _, body, _ in sealed), footer, PACK_TAIL.pack(len(footer), PACK_MAGIC)])
+    name = codec.digest(data)
+    return name, data, [place._replace(pack=name) for place in places]

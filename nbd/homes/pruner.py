@@ -1,0 +1,155 @@
+"""Drops snapshots by the retention, and what only they needed: planned, shown, executed in an order that is safe at every step.
+
+Two generations: what nothing names any more is listed as doomed; only what an earlier pointer had doomed for a day is deleted, after the
+pointer has moved. See docs/home-format.md for why a running snapshot cannot lose anything to this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from .. import wire
+from ..errors import Refused
+from .contents import extents_of
+from .encoding import decode_entries, decode_parts, list_ids
+from .model import FORMAT, NO_ID, Doomed, DoomedList, Entry, Kind, Listed, Place
+from .packer import PACK_BYTES, joined
+from .repository import POINTER, Repository
+from .retention import DAY, HOUR, Kept, Policy, retain
+
+GRACE = DAY
+SKEW = HOUR // 12
+DEAD_SHARE = 0.5
+SMALL_PACK, MANY_SMALL = 1 << 20, 8
+FOLDERS = ("data/", "index/", "snapshots/", "doomed/")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a prune would do. Good for one execution, against the pointer that it was made from."""
+
+    sequence: int
+    now: int
+    keep: tuple[Kept, ...]
+    drop: tuple[Listed, ...]
+    places: tuple[Place, ...]
+    """What stays where it is."""
+    rewrite: tuple[Place, ...]
+    doom: tuple[Doomed, ...]
+    delete: tuple[str, ...]
+    freed: int
+    """Bytes that will be free when all that is doomed is deleted."""
+
+
+class Pruner:
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def plan(self, policy: Policy, now: int) -> Plan:
+        """Raises Refused(code=clock) where the clock cannot be right, and Damaged where what is to be kept cannot be read: then nothing may go."""
+        await self._repository.refresh()
+        root = self._repository.root
+        newest = root.newest()
+        if newest and newest.time > now + SKEW:
+            raise Refused("the clock is before the newest snapshot: nothing is pruned", code="clock", hint="set the clock: timedatectl")
+        verdict = retain(root.snapshots, policy, now)
+        live = await self._live(kept.snapshot for kept in verdict.keep)
+        packs = self._packs(live)
+        sizes = {stored.key: stored.size for stored in await self._repository.store.list("")}
+        rewrite = self._to_rewrite(packs, sizes)
+        stay = {f"data/{pack.hex()}" for pack, places in packs.items() if places and pack not in rewrite}
+        stay |= {f"snapshots/{kept.snapshot.id}" for kept in verdict.keep} | {POINTER}
+        before = {item.key: item.since for item in (await self._repository.doomed()).objects}
+        named = [f"index/{name}" for name in root.indexes] + [f"snapshots/{listed.id}" for listed in verdict.drop]
+        named += [f"data/{pack.hex()}" for pack in packs] + ([f"doomed/{root.doomed}"] if root.doomed else [])
+        candidates = dict.fromkeys([*before, *named, *(key for key in sizes if key.startswith(FOLDERS))])
+        unnamed = [key for key in candidates if key not in stay]
+        ripe = [key for key in unnamed if before.get(key, now) <= now - GRACE]
+        doom = [Doomed(key, before.get(key, now)) for key in unnamed if key not in ripe]
+        return Plan(
+            sequence=root.sequence, now=now, keep=verdict.keep, drop=verdict.drop, delete=tuple(ripe), doom=tuple(doom),
+            places=tuple(place for pack, places in packs.items() if pack not in rewrite for place in places),
+            rewrite=tuple(place for pack in rewrite for place in packs[pack]), freed=sum(sizes.get(key, 0) for key in unnamed),
+        )  # fmt: skip
+
+    async def execute(self, plan: Plan) -> None:
+        """New data, index, pointer, deletion. Raises Conflict if the pointer has moved since the plan: make another."""
+        repository = self._repository
+        if repository.root.sequence != plan.sequence:
+            raise Refused("the home has changed since this plan was made", code="plan_old", hint="plan again")
+        places = [*plan.places, *await self._rewritten(plan.rewrite)]
+        name = await repository.put_index(places)
+        doomed = DoomedList(FORMAT, repository.codec.random(16).hex(), plan.doom)
+        listed = await repository.put_object(b"g", "doomed", wire.encode(doomed).encode())
+        snapshots = tuple(sorted((kept.snapshot for kept in plan.keep), key=lambda one: one.time))
+        root = repository.root
+        await repository.move(replace(root, swept=root.swept + 1, indexes=(name,), snapshots=snapshots, doomed=listed))
+        for key in plan.delete:
+            await repository.store.delete(key)
+
+    async def _live(self, snapshots: Iterable[Listed]) -> set[bytes]:
+        """Ids of everything that these snapshots reach."""
+        live: set[bytes] = set()
+        stack = [bytes.fromhex((await self._repository.snapshot(listed)).tree) for listed in snapshots]
+        while stack:
+            tree = stack.pop()
+            if tree in live:
+                continue
+            live.add(tree)
+            data = await self._repository.blob(tree)
+            if data[:1] == b"S":
+                stack += decode_parts(data)
+                continue
+            for entry in decode_entries(data):
+                if entry.kind == Kind.FOLDER:
+                    stack.append(entry.payload)
+                elif entry.kind == Kind.FILE:
+                    live |= await self._of_file(entry)
+        return live
+
+    async def _of_file(self, entry: Entry) -> set[bytes]:
+        lists = list_ids(entry.payload) if entry.payload[:1] == b"L" else []
+        return {*lists, *(extent.id for extent in await extents_of(self._repository, entry) if extent.id != NO_ID)}
+
+    def _packs(self, live: set[bytes]) -> dict[bytes, list[Place]]:
+        """Each pack, and what is alive in it; what lies in two packs is alive in the first."""
+        packs: dict[bytes, list[Place]] = {}
+        seen: set[bytes] = set()
+        for table in self._repository.tables():
+            for place in table.places():
+                alive = packs.setdefault(place.pack, [])
+                if place.id in live and place.id not in seen:
+                    seen.add(place.id)
+                    alive.append(place)
+        if len(seen) != len(live):
+            raise Refused("the indexes lack what the snapshots need: nothing is pruned", code="incomplete", hint="look: nbctl home verify")
+        return packs
+
+    def _to_rewrite(self, packs: dict[bytes, list[Place]], sizes: dict[str, int]) -> set[bytes]:
+        """Mostly dead ones; and small ones, once they are many."""
+        alive = {pack: sum(place.sealed for place in places) for pack, places in packs.items() if places}
+        size = {pack: sizes.get(f"data/{pack.hex()}", alive[pack]) for pack in alive}
+        small = {pack for pack in alive if size[pack] < SMALL_PACK}
+        dead = {pack for pack in alive if alive[pack] < (1 - DEAD_SHARE) * size[pack] and size[pack] > SMALL_PACK // 16}
+        return dead | (small if len(small) >= MANY_SMALL else set())
+
+    async def _rewritten(self, places: Iterable[Place]) -> list[Place]:
+        """Copies what is alive, proven, into new packs. The seals are kept: they bind type and id, not the pack."""
+        moved: list[Place] = []
+        sealed: list[tuple[bytes, bytes, bytes, int]] = []
+        size = 0
+        for place in places:
+            body = await self._repository.store.read(f"data/{place.pack.hex()}", place.offset, place.sealed)
+            self._repository.codec.open(place.type, place.id, body, place.content)
+            sealed.append((place.type, place.id, body, place.content))
+            size += len(body)
+            if size >= PACK_BYTES:
+                moved += await self._written(sealed)
+                sealed, size = [], 0
+        return [*moved, *(await self._written(sealed) if sealed else [])]
+
+    async def _written(self, sealed: list[tuple[bytes, bytes, bytes, int]]) -> list[Place]:
+        name, data, places = joined(self._repository.codec, sealed)
+        await self._repository.store.create(f"data/{name.hex()}", data)
+        return places

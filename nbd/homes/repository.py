@@ -1,0 +1,266 @@
+"""The repository of one home: what is stored and where, how something is added, how the pointer moves (docs/home-format.md).
+
+Concurrency: one Repository belongs to one task. Others (another box, a prune) are met only at the pointer, by compare and swap: a commit
+that loses raises Conflict and has changed nothing that anybody names; the caller refreshes and begins again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from .. import wire
+from ..errors import Conflict, Damaged, NbdError, NotFound, Refused, StateUnusable
+from .encoding import Table, encode_index
+from .model import FORMAT, NO_ID, DoomedList, Listed, Place, Root, Snapshot
+from .ports import Codec, KeyRing, ObjectStore
+
+T = TypeVar("T")
+POINTER, CONFIGS = "latest", ("config", "config.copy")
+LARGEST = 64 << 20
+"""Nothing but an index is larger unpacked; an index may have LARGEST_INDEX."""
+LARGEST_INDEX = 4 << 30
+CACHE_BYTES = 64 << 20
+GAP = 64 << 10
+RUN = 16 << 20
+AT_ONCE = 8
+MANY_INDEXES = 16
+SMALL_INDEX = 50_000
+CACHED = (b"t", b"l")
+
+
+class Cache:
+    """Trees and chunk lists, so that saving one file reads nothing from the store."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, part: bytes) -> bytes | None:
+        if part in self._kept:
+            self._kept.move_to_end(part)
+        return self._kept.get(part)
+
+    def put(self, part: bytes, content: bytes) -> None:
+        if part not in self._kept:
+            self._bytes += len(content)
+        self._kept[part] = content
+        while self._bytes > CACHE_BYTES:
+            self._bytes -= len(self._kept.popitem(last=False)[1])
+
+
+class Repository:
+    def __init__(self, store: ObjectStore, codec: Codec) -> None:
+        self.store, self.codec = store, codec
+        self.root = Root(FORMAT, 0, 0)
+        self.cache = Cache()
+        self._version: str | None = None
+        self._tables: dict[str, Table] = {}
+
+    @classmethod
+    async def open(cls, store: ObjectStore, keys: KeyRing, at_least: int = 0) -> Repository:
+        """Makes it if there is nothing. `at_least`: the highest sequence this box has seen; less means that someone put an old pointer back."""
+        repository = cls(store, keys.open_home(await config_of(store, keys)))
+        await repository.refresh()
+        if repository._version is None:
+            await repository._begin()
+        if repository.root.sequence < at_least:
+            hint = "restore the store from its versions, or forget the sequence if this is wanted"
+            raise Damaged(f"the store is at change {repository.root.sequence}, and this box has seen {at_least}", code="rolled_back", hint=hint)
+        return repository
+
+    async def _begin(self) -> None:
+        """The first pointer, naming nothing: from now on a missing pointer is a lost one, and a crash before the first commit is none."""
+        try:
+            await self.move(self.root)
+        except Conflict:
+            await self.refresh()
+
+    async def refresh(self) -> None:
+        """The pointer as it is now, and the indexes that are new."""
+        try:
+            sealed, self._version = await self.store.fetch(POINTER)
+        except NotFound:
+            if any([await self.store.list("snapshots/"), self._version]):
+                hint = "tests/homes/independent_reader.py --salvage lists what is there"
+                raise Damaged("the pointer of the home is gone, and its snapshots are there", code="pointer_lost", hint=hint) from None
+            self.root, self._version = Root(FORMAT, 0, 0), None
+            return
+        root = parsed(Root, self.codec.open(b"p", NO_ID, sealed, LARGEST), "the pointer")
+        missing = [name for name in root.indexes if name not in self._tables]
+        loaded = await asyncio.gather(*(self._table(name) for name in missing))
+        known = self._tables | dict(zip(missing, loaded, strict=True))
+        self.root, self._tables = root, {name: known[name] for name in root.indexes}
+
+    async def _table(self, name: str) -> Table:
+        return Table(await self.object(b"i", f"index/{name}", LARGEST_INDEX))
+
+    async def object(self, kind: bytes, key: str, limit: int = LARGEST) -> bytes:
+        """The content of an object that is named by its id."""
+        try:
+            sealed = await self.store.fetch(key)
+        except NotFound:
+            raise Damaged(f"{key} is not in the store") from None
+        part = bytes.fromhex(key.rpartition("/")[2])
+        return await asyncio.to_thread(self.codec.open, kind, part, sealed.data, limit)
+
+    async def put_object(self, kind: bytes, folder: str, content: bytes) -> str:
+        part = self.codec.identify(kind, content)
+        sealed = await asyncio.to_thread(self.codec.seal, kind, part, content)
+        await self.store.create(f"{folder}/{part.hex()}", sealed)
+        return part.hex()
+
+    async def snapshot(self, listed: Listed) -> Snapshot:
+        return parsed(Snapshot, await self.object(b"s", f"snapshots/{listed.id}"), f"snapshot {listed.id[:12]}")
+
+    def find(self, part: bytes) -> Place | None:
+        for table in reversed(self._tables.values()):
+            place = table.find(part)
+            if place is not None:
+                return place
+        return None
+
+    def tables(self) -> Iterable[Table]:
+        return self._tables.values()
+
+    async def blob(self, part: bytes) -> bytes:
+        return (await self.blobs([part]))[part]
+
+    async def blobs(self, wanted: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Contents by id, each proven. Neighbours in a pack are read in one go. Raises Damaged for what is missing or altered."""
+        found: dict[bytes, bytes] = {}
+        places = []
+        for part in dict.fromkeys(wanted):
+            cached = self.cache.get(part)
+            place = None if cached is not None else self.find(part)
+            if cached is not None:
+                found[part] = cached
+            elif place is not None:
+                places.append(place)
+            else:
+                raise Damaged(f"blob {part.hex()[:12]} is in no index")
+        slots = asyncio.Semaphore(AT_ONCE)
+        for contents in await asyncio.gather(*(self._run(run, slots) for run in runs(places))):
+            found |= contents
+        return found
+
+    async def _run(self, run: Sequence[Place], slots: asyncio.Semaphore) -> dict[bytes, bytes]:
+        start, end = run[0].offset, run[-1].offset + run[-1].sealed
+        async with slots:
+            try:
+                data = memoryview(await self.store.read(f"data/{run[0].pack.hex()}", start, end - start))
+            except NotFound:
+                raise Damaged(f"pack {run[0].pack.hex()[:12]} is not in the store") from None
+            contents = await asyncio.to_thread(opened, self.codec, run, data)
+        for place in run:
+            if place.type in CACHED:
+                self.cache.put(place.id, contents[place.id])
+        return contents
+
+    async def commit(self, places: Sequence[Place], snapshot: Snapshot) -> Listed:
+        """Index, snapshot, pointer, in this order; the packs are there. Raises Conflict if another was first."""
+        indexes = await self.add_index(places)
+        content = wire.encode(snapshot).encode()
+        listed = Listed(await self.put_object(b"s", "snapshots", content), snapshot.time, snapshot.name, snapshot.event)
+        await self.move(replace(self.root, indexes=indexes, snapshots=(*self.root.snapshots, listed)))
+        return listed
+
+    async def add_index(self, places: Sequence[Place]) -> tuple[str, ...]:
+        """The names of the indexes with these places in them. Many small ones become one, at no further request; the old ones are strays then."""
+        if not places:
+            return self.root.indexes
+        small = [name for name, table in self._tables.items() if table.rows <= SMALL_INDEX]
+        merged = small if len(small) >= MANY_INDEXES else []
+        rows = [*places, *(place for name in merged for place in self._tables[name].places())]
+        name = await self.put_index(rows)
+        return (*(old for old in self.root.indexes if old not in merged), name)
+
+    async def put_index(self, places: Iterable[Place]) -> str:
+        content = encode_index(self.codec.random(16), places)
+        name = await self.put_object(b"i", "index", content)
+        self._tables[name] = Table(content)
+        return name
+
+    async def move(self, root: Root) -> None:
+        """The one moment at which something happened."""
+        root = replace(root, sequence=self.root.sequence + 1)
+        sealed = self.codec.seal(b"p", NO_ID, wire.encode(root).encode())
+        self._version = await self.store.replace(POINTER, sealed, self._version)
+        self.root = root
+        self._tables = {name: self._tables[name] for name in root.indexes}
+
+    async def doomed(self) -> DoomedList:
+        if not self.root.doomed:
+            return DoomedList(FORMAT, "")
+        return parsed(DoomedList, await self.object(b"g", f"doomed/{self.root.doomed}"), "the list of doomed objects")
+
+
+async def config_of(store: ObjectStore, keys: KeyRing) -> bytes:
+    """The config, from whichever copy is good; made if the store is empty."""
+    trouble: NbdError | None = None
+    for key in CONFIGS:
+        try:
+            config = (await store.fetch(key)).data
+            keys.open_home(config)
+        except NotFound:
+            continue
+        except (Damaged, Refused) as error:
+            trouble = error  # Of another master key, or altered where it names one: the copy may know better.
+            continue
+        if key == CONFIGS[0]:
+            await _copy(store, config)
+        return config
+    if trouble is not None or await store.list(""):
+        raise trouble or Damaged("the store has objects and no config: its key is gone with it", code="config_lost")
+    config = keys.new_home()
+    try:
+        await store.replace(CONFIGS[0], config, None)
+    except Conflict:
+        return await config_of(store, keys)
+    await _copy(store, config)
+    return config
+
+
+async def rotate(store: ObjectStore, keys: KeyRing) -> None:
+    """Wraps the home key under the first of `keys` alone. Killed in the middle, the two copies are under two keys; running it again ends it."""
+    config = keys.rewrap(await config_of(store, keys))
+    for key in CONFIGS:
+        await store.replace(key, config, (await store.fetch(key)).version)
+
+
+async def _copy(store: ObjectStore, config: bytes) -> None:
+    await store.create(CONFIGS[1], config)
+
+
+def parsed(kind: type[T], content: bytes, what: str) -> T:
+    try:
+        value = wire.decode(kind, content)
+    except NbdError as error:
+        raise Damaged(f"{what} does not parse: {error.message}") from None
+    if getattr(value, "format", FORMAT) > FORMAT:
+        raise StateUnusable(f"{what} was written by a newer nbd", hint="install that one, or a newer one")
+    return value
+
+
+def runs(places: Iterable[Place]) -> list[list[Place]]:
+    """Places that are near each other in one pack, to be read in one go."""
+    found: list[list[Place]] = []
+    for place in sorted(places, key=lambda place: (place.pack, place.offset)):
+        last = found[-1][-1] if found else None
+        near = last is not None and last.pack == place.pack and place.offset - (last.offset + last.sealed) <= GAP
+        if near and place.offset + place.sealed - found[-1][0].offset <= RUN:
+            found[-1].append(place)
+        else:
+            found.append([place])
+    return found
+
+
+def opened(codec: Codec, run: Sequence[Place], data: memoryview) -> dict[bytes, bytes]:
+    start = run[0].offset
+    return {
+        place.id: codec.open(place.type, place.id, bytes(data[place.offset - start : place.offset - start + place.sealed]), place.content)
+        for place in run
+    }

@@ -1,0 +1,178 @@
+"""Looks after all homes: who is kept, what is asked of their snapshots. Core's only partner in `nbd sync`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from ..errors import Conflict, InvalidInput, NbdError, NotFound
+from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, SnapshotView, Unkept, VerifyView
+from . import views
+from .comparer import compare
+from .contents import shown
+from .guardian import Guardian, Means
+from .model import HomeRequest, Listed, Snapshot
+from .ports import Target
+from .repository import Repository
+from .restorer import Progress, Restorer
+from .snapshotter import Request
+
+log = logging.getLogger(__name__)
+FIRST_LOOK_SECONDS = 5.0
+
+
+class Steward:
+    def __init__(self, means: Means, *, protect: bool = True) -> None:
+        self._means = means
+        self._protect = protect
+        """False: no new snapshots; those that are there can be read."""
+        self._guardians: dict[str, Guardian] = {}
+        self._verifying: set[str] = set()
+        """It reads all there is of a person: once at a time."""
+
+    async def watch(self, homes: Iterable[HomeRequest]) -> None:
+        """These homes are in use, and no others. May be told again and again."""
+        used = {home.person: home for home in homes if self._protect}
+        for person, guardian in list(self._guardians.items()):
+            if used.get(person) != guardian.home:
+                guardian.unwatch()
+        for home in used.values():
+            (await self._guardian(home)).watch()
+
+    async def flush(self, home: HomeRequest, request: Request) -> HomeView:
+        guardian = await self._guardian(home)
+        if self._protect:
+            await guardian.flush(request)
+        return self._view(guardian)
+
+    async def status(self, home: HomeRequest) -> HomeView:
+        guardian = await self._guardian(home)
+        if guardian.known.protected is None and not guardian.working:
+            await self._first_look(guardian)
+        return self._view(guardian)
+
+    async def snapshots(self, home: HomeRequest) -> list[SnapshotView]:
+        repository = await self._means.vault.find(home.person)
+        return [views.snapshot(listed) for listed in newest_first(repository)] if repository else []
+
+    async def entries(self, home: HomeRequest, snapshot: str, path: str) -> list[EntryView]:
+        repository = await self._repository(home)
+        found = await Restorer(repository).entries(await repository.snapshot(one_of(repository, snapshot)), path.encode("utf-8", "surrogateescape"))
+        return [views.entry(one) for one in found]
+
+    async def differences(self, home: HomeRequest, before: str, after: str) -> list[DifferenceView]:
+        repository = await self._repository(home)
+        old, new = [await repository.snapshot(one_of(repository, which)) for which in (before, after)]
+        return [views.difference(one) for one in await compare(repository, old, new)]
+
+    async def verify(self, home: HomeRequest) -> VerifyView:
+        if home.person in self._verifying:
+            raise Conflict("your snapshots are being verified already", hint="wait for that to end")
+        self._verifying.add(home.person)
+        try:
+            found = await self._means.vault.verify(home.person)
+        finally:
+            self._verifying.discard(home.person)
+        return VerifyView(found.good, found.snapshots, found.objects, found.bytes, tuple(found.damages), tuple(found.paths))
+
+    async def restore(self, home: HomeRequest, asked: RestoreRequest, target: Target, progress: Progress) -> SnapshotView:
+        repository = await self._repository(home)
+        path = asked.path.encode("utf-8", "surrogateescape")
+        listed, snapshot = await self._chosen(repository, asked, path)
+        await Restorer(repository).restore(snapshot, path, target, progress)
+        return views.snapshot(listed)
+
+    async def left(self, home: HomeRequest) -> int:
+        """How many snapshots there are of a home that is empty now; 0 where it is not, or where the store cannot say in time."""
+        try:
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                held = await self._means.homes.open(home.path, home.uid)
+                try:
+                    (listing,) = await held.look([(b"", True)])
+                finally:
+                    await held.close()
+                repository = None if listing.entries else await self._means.vault.find(home.person)
+        except (NbdError, TimeoutError) as error:
+            log.warning("whether %s has snapshots cannot be said: %s", home.path, error)
+            return 0
+        return len(repository.root.snapshots) if repository else 0
+
+    async def close(self) -> None:
+        await asyncio.gather(*(guardian.close() for guardian in self._guardians.values()))
+
+    async def _guardian(self, home: HomeRequest) -> Guardian:
+        """One a person. A home that moved, or an account made anew, has a new one; the old one ends first."""
+        guardian = self._guardians.get(home.person)
+        while guardian is not None and guardian.home != home:
+            await guardian.close()
+            if self._guardians.get(home.person) is guardian:
+                del self._guardians[home.person]
+            guardian = self._guardians.get(home.person)
+        return self._guardians.setdefault(home.person, guardian or Guardian(home, self._means))
+
+    async def _first_look(self, guardian: Guardian) -> None:
+        """What the store knows of a home that was not looked at since sync came up."""
+        try:
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                repository = await self._means.vault.find(guardian.home.person)
+                newest = repository.root.newest() if repository else None
+                if repository and newest:
+                    guardian.known.snapshot = await repository.snapshot(newest)
+        except TimeoutError:
+            guardian.known.trouble = NbdError(f"the store {self._means.vault.where} does not answer", code="store_away", retryable=True)
+        except NbdError as error:
+            guardian.known.trouble = error
+        else:
+            guardian.known.trouble = None
+
+    def _view(self, guardian: Guardian) -> HomeView:
+        known, snapshot = guardian.known, guardian.known.snapshot
+        off = ("not protected: the admin of this box switched it off", "homes.protect in the settings")
+        sentence, hint = views.sentence(guardian) if self._protect else off
+        skipped = snapshot.skipped if snapshot else ()
+        return HomeView(
+            guardian.home.path, guardian.watched, views.seconds(known.protected), self._means.vault.where, sentence, hint,
+            known.trouble.message if known.trouble else "", views.seconds(known.since), guardian.pending(),
+            tuple(Unkept(one.path, one.reason) for one in skipped), snapshot.skipped_count if snapshot else 0,
+        )  # fmt: skip
+
+    async def _repository(self, home: HomeRequest) -> Repository:
+        repository = await self._means.vault.find(home.person)
+        if repository is None:
+            raise NotFound("there are no snapshots of your home yet", hint="nbctl home status says why")
+        return repository
+
+    async def _chosen(self, repository: Repository, asked: RestoreRequest, path: bytes) -> tuple[Listed, Snapshot]:
+        if asked.snapshot:
+            listed = one_of(repository, asked.snapshot)
+            return listed, await repository.snapshot(listed)
+        for listed in newest_first(repository):
+            snapshot = await repository.snapshot(listed) if asked.at is None or listed.time / 1e9 <= asked.at else None
+            if snapshot and await self._has(repository, snapshot, path):
+                return listed, snapshot
+        when = "" if asked.at is None else " from then or before"
+        raise NotFound(f"no snapshot{when} has {shown(path) or 'the home'}", hint="see: nbctl home snapshots")
+
+    @staticmethod
+    async def _has(repository: Repository, snapshot: Snapshot, path: bytes) -> bool:
+        try:
+            await Restorer(repository).entries(snapshot, path)
+        except NotFound:
+            return False
+        return True
+
+
+def newest_first(repository: Repository) -> list[Listed]:
+    return sorted(repository.root.snapshots, key=lambda listed: listed.time, reverse=True)
+
+
+def one_of(repository: Repository, asked: str) -> Listed:
+    """The snapshot whose id begins so. "latest" is the newest."""
+    listed = newest_first(repository)
+    found = listed[:1] if asked == "latest" else [one for one in listed if asked and one.id.startswith(asked)]
+    if not found:
+        raise NotFound(f"there is no snapshot {asked[:70]!r}", hint="see: nbctl home snapshots")
+    if len(found) > 1:
+        raise InvalidInput(f"{len(found)} snapshots have an id that begins with {asked!r}", hint="say more of it", code="ambiguous")
+    return found[0]

@@ -1,0 +1,46 @@
+"""What core asks of sync about a home, as it travels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..messages import RestoreRequest
+from .model import HomeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """All homes in which a notebook runs now."""
+
+    homes: tuple[HomeRequest, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FlushWish:
+    home: HomeRequest
+    event: str
+    name: str = ""
+    confirmed: bool = False
+    """The person said that what is gone may go."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookWish:
+    home: HomeRequest
+    snapshot: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CompareWish:
+    home: HomeRequest
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreWish:
+    home: HomeRequest
+    asked: RestoreRequest
+    to: str
+    """Where the child restores to: for the report."""

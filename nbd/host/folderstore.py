@@ -1,0 +1,155 @@
+"""Objects in a local folder, durable when a call returns.
+
+Not obstore's LocalStore: that one does not fsync (seen with strace, 0.12.1), so a power cut after "protected" could lose what was protected,
+and it cannot replace on condition. A file is written aside, synced, renamed, and its folder synced. Readers see whole files only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import Conflict, HostUnfit, NotFound, Unreachable
+from ..homes.ports import Stored, Versioned
+from .blocking import Blocking
+from .fileops import FileOps
+
+SECONDS = 300.0
+KEY = re.compile(r"[a-z0-9]+(/[a-z0-9]+)*(\.copy)?")
+ASIDE = ".aside-"
+FULL = {
+    errno.ENOSPC: "is full", errno.EDQUOT: "is over its quota", errno.EROFS: "is read-only",
+    errno.EACCES: "denies access", errno.EPERM: "denies access",
+}  # fmt: skip
+
+
+class FolderStore:
+    def __init__(self, folder: Path, files: FileOps | None = None) -> None:
+        self._folder, self._files = folder, files or FileOps()
+        self._door = Blocking(4)
+        self._numbers = itertools.count()
+        self._made: set[Path] = set()
+
+    async def create(self, key: str, data: bytes) -> None:
+        await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._create(self._path(key), data))
+
+    async def replace(self, key: str, data: bytes, expected: str | None) -> str:
+        return await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._replace(self._path(key), data, expected))
+
+    async def fetch(self, key: str) -> Versioned:
+        return await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._fetch(self._path(key)))
+
+    async def read(self, key: str, offset: int, length: int) -> bytes:
+        return await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._read(self._path(key), offset, length))
+
+    async def list(self, prefix: str) -> list[Stored]:
+        return await self._door.run(f"the store {self._folder}", SECONDS, lambda: listing(self._folder, prefix))
+
+    async def delete(self, key: str) -> None:
+        await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._delete(self._path(key)))
+
+    def _path(self, key: str) -> Path:
+        if not KEY.fullmatch(key):
+            raise ValueError(f"{key!r} is not a key")
+        return self._folder / key
+
+    def _create(self, path: Path, data: bytes) -> None:
+        with explained(self._folder):
+            if not path.exists():
+                self._put(path, data)
+            else:
+                self._files.sync_folder(path.parent)  # It may be there and not durable: its writer was killed before this line.
+
+    def _put(self, path: Path, data: bytes) -> None:
+        self._make(path.parent)
+        aside = path.parent / f"{ASIDE}{os.getpid()}-{next(self._numbers)}"
+        try:
+            self._files.write_synced(aside, data)
+            self._files.rename(aside, path)
+        except OSError:
+            self._files.unlink(aside)
+            raise
+        self._files.sync_folder(path.parent)
+
+    def _make(self, folder: Path) -> None:
+        """The folder and the ones above it, each durable in its parent."""
+        if folder in self._made:
+            return
+        if folder != self._folder:
+            self._make(folder.parent)
+        elif not folder.parent.is_dir():
+            raise Unreachable(f"the store {folder.parent} is not there", code="store_away", hint="is it mounted?")
+        self._files.make_folder(folder)
+        self._files.sync_folder(folder.parent)
+        self._made.add(folder)
+
+    def _replace(self, path: Path, data: bytes, expected: str | None) -> str:
+        with explained(self._folder):
+            self._make(path.parent)
+            with locked(self._folder):
+                present = version_of(path.read_bytes()) if path.exists() else None
+                if present != expected:
+                    raise Conflict(f"{path.name} was changed by another", code="store_changed")
+                self._put(path, data)
+        return version_of(data)
+
+    def _fetch(self, path: Path) -> Versioned:
+        with explained(self._folder):
+            data = path.read_bytes()
+        return Versioned(data, version_of(data))
+
+    def _read(self, path: Path, offset: int, length: int) -> bytes:
+        with explained(self._folder), path.open("rb") as file:
+            return os.pread(file.fileno(), length, offset)
+
+    def _delete(self, path: Path) -> None:
+        with explained(self._folder):
+            if path.exists():
+                self._files.unlink(path)
+                self._files.sync_folder(path.parent)
+
+
+def listing(folder: Path, prefix: str) -> list[Stored]:
+    found = []
+    with explained(folder):
+        for path in folder.rglob("*"):
+            key = path.relative_to(folder).as_posix()
+            if key.startswith(prefix) and KEY.fullmatch(key) and path.is_file():
+                found.append(Stored(key, path.stat().st_size))
+    return sorted(found)
+
+
+def version_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Between programs of this box; the lock goes with its descriptor, so a killed holder leaves none."""
+    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """What the disk says, in the words of the port."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(f"{error.filename or folder} is not in the store", code="store_missing") from None
+    except OSError as error:
+        if error.errno in FULL:
+            hint = f"look: df -h {folder}; df -i {folder}"
+            raise HostUnfit(f"the store {folder} {FULL[error.errno]}", code="store_unfit", hint=hint) from None
+        raise Unreachable(f"the store {folder} fails: {error.strerror}", code="store_away") from None

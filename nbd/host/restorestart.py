@@ -1,0 +1,40 @@
+"""Starts the child of a restore as the person: their uid and groups, no other right, none to be gained, nothing of core's in its hands."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import socket
+import sys
+from typing import Any
+
+from ..notebooks.model import Occupant
+from .blocking import Blocking
+from .children import end_with_parent
+
+PR_SET_NO_NEW_PRIVS = 38
+"""prctl(2)."""
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
+MOST_LINE = 4 << 20
+
+
+async def start(who: Occupant, folder: str, connection: socket.socket) -> asyncio.subprocess.Process:
+    """`connection` becomes its standard input. What it prints is the person's word."""
+    identity: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        groups = await Blocking(1).run("the account database", 5.0, lambda: os.getgrouplist(who.name, who.gid))
+        identity = {"user": who.uid, "group": who.gid, "extra_groups": groups}
+    connection.setblocking(True)  # noqa: FBT003 - the standard library's signature
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "nbd.host.restore_child", folder,
+        stdin=connection.fileno(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, limit=MOST_LINE,
+        cwd="/", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": CHECKOUT, "HOME": who.home, "LC_ALL": "C.UTF-8"}, umask=0o077,
+        preexec_fn=no_more_rights, start_new_session=True, **identity,
+    )  # fmt: skip
+
+
+def no_more_rights() -> None:
+    end_with_parent()
+    if ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise OSError("no_new_privs was refused")

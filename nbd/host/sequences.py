@@ -1,0 +1,46 @@
+"""The highest sequence seen of each person's snapshots, in one small file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+from ..errors import StateUnusable
+
+
+class SequenceFile:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = asyncio.Lock()
+        self._known: dict[str, int] = {}
+        if path.exists():
+            try:
+                self._known = {str(person): int(number) for person, number in json.loads(path.read_text()).items()}
+            except (ValueError, AttributeError, TypeError) as error:
+                hint = f"look at it; without it a store that was put back is not noticed: {path}"
+                raise StateUnusable(f"{path} is not what sync wrote: {error}", hint=hint) from None
+
+    async def highest(self, person: str) -> int:
+        return self._known.get(person, 0)
+
+    async def note(self, person: str, sequence: int) -> None:
+        async with self._lock:
+            if sequence > self._known.get(person, 0):
+                self._known[person] = sequence
+                await asyncio.to_thread(write, self._path, json.dumps(self._known))
+
+
+def write(path: Path, text: str) -> None:
+    aside = path.with_suffix(".new")
+    with open(aside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,77 @@
+"""A home through core's API: always the asking person's own, and only what is below it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbd.api.homes import inside
+from nbd.errors import InvalidInput, Unreachable
+from nbd.homes.model import HomeRequest
+
+from .api_world import ApiWorld, api_world
+
+
+@pytest.fixture
+async def world(short_path: Path) -> AsyncIterator[ApiWorld]:
+    async with api_world(short_path) as world:
+        yield world
+
+
+async def test_each_question_is_about_the_asking_persons_home(world: ApiWorld) -> None:
+    me = world.me()
+    asked = (
+        *(("GET", path) for path in ("", "/snapshots", "/ls?snapshot=ab&path=~/work/", "/diff?a=ab")),
+        *(("POST", path) for path in ("/verify", "/confirm")),
+    )
+    for method, path in asked:
+        assert (await me.ask(method, f"/v1/home{path}")).status == 200
+    mine = HomeRequest("ada", me.uid, "/home/ada")
+    assert [body if isinstance(body, HomeRequest) else body.home for _, body in world.sync.asked] == [mine] * len(asked)
+    assert (world.sync.asked[2][1].snapshot, world.sync.asked[2][1].path) == ("ab", "work")
+    assert (world.sync.asked[3][1].before, world.sync.asked[3][1].after) == ("ab", "latest")
+
+
+async def test_a_restore_is_told_step_by_step_and_goes_where_nothing_is(world: ApiWorld) -> None:
+    me = world.me()
+    reply = await me.ask("POST", "/v1/home/restore", {"path": "/home/ada/work/paper"})
+    assert [line.startswith(b'{"done":' + done) for line, done in zip(reply.body.splitlines(), (b"false", b"true"), strict=True)] == [True, True]
+    _, (who, asked, to) = world.sync.asked[-1]
+    assert (who.name, who.uid, asked.path) == ("ada", me.uid, "work/paper")
+    assert re.fullmatch(r"/home/ada/restored-\d{4}-\d\d-\d\d-\d{6}", to)
+    await me.ask("POST", "/v1/home/restore", {"path": ".", "to": "/home/ada/x/../y"})
+    assert world.sync.asked[-1][1][1:] == (type(asked)(), "/home/ada/y")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"path": "../eve/x"}, {"path": "/etc/shadow"}, {"path": "a\0b"}, {"to": "here"}, {"to": "/a\0b"}, {"person": "eve"}],
+)
+async def test_what_is_not_below_the_home_is_refused(world: ApiWorld, body: dict[str, Any]) -> None:
+    assert (await world.me().ask("POST", "/v1/home/restore", body)).code == "invalid_input"
+    assert world.sync.asked == []
+
+
+async def test_a_sync_that_is_away_is_said(world: ApiWorld) -> None:
+    world.sync.trouble = Unreachable("the sync program does not answer", hint="look at it")
+    reply = await world.me().ask("GET", "/v1/home")
+    assert (reply.status, reply.code) == (503, "unreachable")
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [("", ""), (".", ""), ("~", ""), ("~/a", "a"), ("~a", "~a"), ("a/../b", "b"), ("..a", "..a"),
+     ("/home/ada", ""), ("/home/ada/", ""), ("/home/ada/a//b/", "a/b")],
+)
+def test_a_path_as_it_is_below_the_home(path: str, below: str) -> None:
+    assert inside("/home/ada", path) == below
+
+
+@pytest.mark.parametrize("path", ["..", "/", "/home", "/home/adam", "~/..", "a/../../eve"])
+def test_a_path_elsewhere(path: str) -> None:
+    with pytest.raises(InvalidInput):
+        inside("/home/ada", path)

@@ -1,0 +1,150 @@
+"""A restore through sync's socket and a real child: everything comes back, as the person, and whoever holds the child's end gains nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nbd import wire
+from nbd.api.server import listening_socket
+from nbd.errors import NbdError, Unreachable
+from nbd.homes.guardian import Means
+from nbd.homes.model import HomeRequest
+from nbd.homes.snapshotter import Request
+from nbd.homes.steward import Steward
+from nbd.homes.vault import Vault
+from nbd.homes.wishes import RestoreWish
+from nbd.host import restorestart
+from nbd.host.folderstore import FolderStore
+from nbd.host.hometree import DescriptorHomes
+from nbd.host.ignores import IgnoreRules
+from nbd.host.restoredoor import RestoreDoor
+from nbd.host.sequences import SequenceFile
+from nbd.host.syncclient import SyncHomes
+from nbd.messages import RestoreRequest, RestoreView
+from nbd.notebooks.model import Occupant
+from tests.homes.test_repository import fill
+from tests.homes.world import KEYS, look
+
+SOMEBODY = 65011
+
+
+class House:
+    def __init__(self, folder: Path, uid: int) -> None:
+        self.home, self.folder = folder / "home", folder
+        self.home.mkdir()
+        self.who = Occupant("root" if uid == os.geteuid() else "nobody", uid, uid, str(self.home))
+        self.request = HomeRequest(self.who.name, uid, str(self.home))
+        vault = Vault("store", lambda _: FolderStore(folder / "store"), KEYS, SequenceFile(folder / "seen.json"))
+        self.steward = Steward(Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, 60.0))
+        self.door = RestoreDoor(self.steward)
+        self.socket = folder / "restore.sock"
+        self.sync = SyncHomes(folder / "none.sock", self.socket)
+
+    async def kept(self) -> None:
+        for path in (self.home, *self.home.rglob("*")):
+            os.lchown(path, self.who.uid, self.who.uid)
+        await self.steward.flush(self.request, Request("stop", "main"))
+
+    async def restore(self, path: str, to: Path) -> RestoreView:
+        return [step async for step in self.sync.restore(self.who, RestoreRequest(path), str(to))][-1]
+
+
+@pytest.fixture
+async def house(short_path: Path) -> AsyncIterator[House]:
+    house = House(short_path, SOMEBODY if os.geteuid() == 0 else os.geteuid())
+    short_path.chmod(0o755)
+    await house.door.listen(listening_socket(house.socket, None, 0o600))
+    yield house
+    await house.door.close()
+    await house.steward.close()
+
+
+async def test_everything_comes_back_as_theirs(house: House) -> None:
+    fill(house.home)
+    (house.home / "many").mkdir()
+    for number in range(1200):
+        (house.home / f"many/f{number}").write_text(str(number))
+    await house.kept()
+    before = look(house.home)
+    done = await house.restore("", house.home / "back")
+    assert (done.done, done.skipped, done.damaged, done.to) == (True, (), (), str(house.home / "back"))
+    assert look(house.home / "back") == before
+    again = await house.restore("", house.home / "back")
+    assert again.already > 1200
+    assert again.bytes == 0
+    part = await house.restore("a/b", house.home / "part")
+    assert set(look(house.home / "part")) == {b".", b"a", b"a/b", b"a/b/c", b"a/b/c/deep"}
+    assert part.snapshot.event == "stop"
+
+
+@pytest.mark.real
+async def test_it_writes_only_what_the_person_may(house: House) -> None:
+    (house.home / "paper").write_text("hers")
+    await house.kept()
+    with pytest.raises(NbdError) as said:
+        await house.restore("paper", Path("/etc/nbd-test"))
+    assert said.value.code == "no_target"
+    closed = house.folder / "closed"
+    closed.mkdir(mode=0o755)
+    done = await house.restore("paper", closed)
+    assert [one.reason for one in done.skipped] == ["Permission denied"]
+    assert list(closed.iterdir()) == []
+
+
+@pytest.mark.real
+async def test_the_child_has_no_right_but_theirs(house: House) -> None:
+    await house.kept()
+    ours, theirs = socket.socketpair()
+    child = await restorestart.start(house.who, str(house.home / "x"), theirs)
+    theirs.close()
+    try:
+        await asyncio.to_thread(ours.recv, 8)  # It is up and has said so.
+        status = dict(line.split(":\t", 1) for line in Path(f"/proc/{child.pid}/status").read_text().splitlines() if ":\t" in line)
+        assert set(status["Uid"].split()) == set(status["Gid"].split()) == {str(SOMEBODY)}
+        assert {status[name] for name in ("CapPrm", "CapEff", "CapInh", "CapAmb")} == {"0" * 16}
+        assert (status["NoNewPrivs"], status["Umask"]) == ("1", "0077")
+        held = {os.readlink(f"/proc/{child.pid}/fd/{number}").split(":")[0] for number in os.listdir(f"/proc/{child.pid}/fd")}  # noqa: PTH115, PTH208
+        assert held <= {"socket", "pipe", "/dev/null", "anon_inode", str(house.home / "x")}
+    finally:
+        ours.close()
+    assert await child.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"\0" * 8, b"\xff" * 64, struct.pack(">II", 9, 0) + b"not json!", struct.pack(">II", 2, 0) + b"[]", struct.pack(">II", 2, 0) + b"{}",
+     struct.pack(">II", 16, 0) + b'{"troubles": 12}', b"POST /v1/homes/status HTTP/1.1\r\n\r\n"],
+)  # fmt: skip
+async def test_who_holds_the_childs_end_can_say_nothing_else(house: House, answer: bytes) -> None:
+    (house.home / "paper").write_text("hers")
+    await house.kept()
+    connection = await house.sync._connected(RestoreWish(house.request, RestoreRequest("paper"), "/x"))
+    reader, writer = await asyncio.open_connection(sock=connection)
+    ready = b"{}"
+    writer.write(struct.pack(">II", len(ready), 0) + ready + answer * 5)
+    writer.write_eof()
+    async with asyncio.timeout(5):
+        said = await reader.read()
+    writer.close()
+    assert b"HTTP" not in said
+    assert house.steward is not None
+
+
+async def test_a_child_that_ends_and_a_sync_that_is_not_there_are_said(house: House) -> None:
+    (house.home / "paper").write_text("hers")
+    await house.kept()
+    with pytest.raises(NbdError, match="no snapshot has other"):
+        await house.restore("other", house.home / "x")
+    await house.door.close()
+    house.socket.unlink()
+    with pytest.raises(Unreachable):
+        await house.restore("paper", house.home / "x")
+    assert wire.decode(RestoreWish, wire.encode(RestoreWish(house.request, RestoreRequest("a"), "/b"))).to == "/b"

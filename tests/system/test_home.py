@@ -1,0 +1,132 @@
+"""A person's home: what is saved is in a snapshot soon, what is deleted comes back as theirs, a stop is a snapshot with a name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .real_box import Person, RealBox, account, real_box, until
+
+pytestmark = pytest.mark.real
+SETTINGS = '[homes]\nlook_every = "1s"\n'
+
+
+@pytest.fixture
+def ada() -> Iterator[Person]:
+    """A person whose home no other test has a hand in."""
+    with account("nbdtest-ida") as person:
+        yield person
+
+
+@pytest.fixture
+def box(short_path: Path, ada: Person) -> Iterator[RealBox]:
+    with real_box(short_path, who=ada, settings=SETTINGS) as box:
+        yield box
+
+
+def save(who: Person, path: Path, text: str) -> None:
+    path.write_text(text)
+    os.chown(path, who.uid, who.gid)
+
+
+def kept(box: RealBox, name: str) -> str | None:
+    """The snapshot, once the newest one has the file."""
+    snapshots = box.ask("home", "snapshots")
+    found = snapshots and any(entry["name"] == name for entry in box.ask("home", "ls", snapshots[0]["id"]))
+    return str(snapshots[0]["id"]) if found else None
+
+
+def stops(box: RealBox) -> list[Mapping[str, Any]]:
+    return [one for one in box.ask("home", "snapshots") if one["event"] == "stop"]
+
+
+def test_a_home_is_kept_and_comes_back(box: RealBox, ada: Person) -> None:
+    assert "NEW MASTER KEY" in box.output
+    assert stat.S_IMODE((box.folder / "state/master.key").stat().st_mode) == 0o600
+    assert box.ask("home", "snapshots") == []
+    box.ask("start")
+    paper = ada.home / "paper.txt"
+    save(ada, paper, "forty-two\n")
+    first = until(lambda: kept(box, "paper.txt"), 15, lambda: box.output[-4000:])
+    status = box.ask("home", "status")
+    assert status["watched"]
+    assert status["sentence"] == "protected"
+    save(ada, paper, "forty-three\n")
+    until(lambda: box.ask("home", "diff", first), 15)
+    assert [(one["change"], one["path"]) for one in box.ask("home", "diff", first) if one["path"] == "paper.txt"] == [("changed", "paper.txt")]
+    paper.unlink()
+    until(lambda: not kept(box, "paper.txt"), 15)
+    restored = box.ask("home", "restore", "paper.txt")
+    back = Path(restored["to"]) / "paper.txt"
+    assert back.read_text() == "forty-three\n"
+    assert back.parent.parent == ada.home
+    for path in (back, back.parent):
+        assert (path.stat().st_uid, path.stat().st_gid) == (ada.uid, ada.gid)
+    # To its own place, as it was at first.
+    assert box.ask("home", "restore", "paper.txt", "--snapshot", first, "--to", str(ada.home))["entries"] == 1
+    assert (paper.read_text(), paper.stat().st_uid) == ("forty-two\n", ada.uid)
+    box.ask("stop", "main")
+    assert [one["name"] for one in stops(box)] == ["main"]
+    assert box.ask("home", "verify")["good"]
+
+
+def test_only_the_person_and_only_with_their_rights(box: RealBox, ada: Person) -> None:
+    box.ask("start")
+    secret = ada.home / "secret.txt"
+    save(ada, secret, "hers alone\n")
+    until(lambda: kept(box, "secret.txt"), 15)
+    with account("nbdtest-ivo") as eve:
+        assert box.ask("home", "snapshots", who=eve) == []
+        assert box.refused("home", "restore", "secret.txt", who=eve)[1] == "not_found"
+        assert box.refused("home", "restore", str(secret), who=eve)[0] == 2
+        said = box.nbctl("home", "restore", "secret.txt", "--to", str(eve.home))
+        assert said.returncode == 1
+        assert "not restored: secret.txt: Permission denied" in said.stderr
+        assert not (eve.home / "secret.txt").exists()
+        assert box.refused("home", "restore", "secret.txt", "--to", "/etc/nbd-test")[:2] == (1, "no_target")
+        (ada.home / "trap").symlink_to("/etc")
+        assert box.refused("home", "restore", "secret.txt", "--to", str(ada.home / "trap"))[1] == "no_target"
+
+
+def test_a_sync_that_dies_is_told_again_and_a_stop_without_a_store_still_stops(box: RealBox, ada: Person) -> None:
+    box.ask("start")
+    box.program("sync").kill()
+    save(ada, ada.home / "later.txt", "after the kill\n")
+
+    def told_again() -> bool:
+        said = box.nbctl("--json", "home", "ls", "latest")
+        return '"later.txt"' in said.stdout
+
+    until(told_again, 40, lambda: box.output[-4000:])
+    store = box.folder / "state/store"
+    store.rename(store.with_name("away"))
+    store.write_text("not a folder")
+    try:
+        save(ada, ada.home / "last.txt", "while the store is away\n")
+        assert box.ask("stop", "main")["state"] == "STOPPED"
+        status = box.ask("home", "status")
+        assert status["trouble"]
+        assert status["pending"] == ["stop main"]
+    finally:
+        store.unlink()
+        store.with_name("away").rename(store)
+    until(lambda: stops(box), 60, lambda: box.output[-4000:])
+    assert kept(box, "last.txt")
+
+
+def test_make_stop_takes_the_snapshots_too(box: RealBox, ada: Person) -> None:
+    box.ask("start")
+    save(ada, ada.home / "evening.txt", "good night\n")
+    box.end_everything()
+    save(ada, ada.home / "night.txt", "nobody looks\n")
+    box.up()
+    assert [one["name"] for one in stops(box)] == ["main"]
+    names = {entry["name"] for entry in box.ask("home", "ls", stops(box)[0]["id"])}
+    assert "evening.txt" in names
+    assert "night.txt" not in names
+    assert box.ask("home", "status")["sentence"].startswith("no notebook runs; the last snapshot is of ")

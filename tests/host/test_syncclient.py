@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd import syncer
+from nbd import config, syncer
 from nbd.errors import HostUnfit, Unreachable
 from nbd.host.syncclient import SyncHomes
 from nbd.notebooks.model import Occupant
@@ -16,14 +16,14 @@ from nbd.places import under
 
 async def test_a_start_waits_for_a_sync_that_comes_back(short_path: Path) -> None:
     places, stop = under(short_path), asyncio.Event()
-    homes = SyncHomes(str(places.sync_socket))
+    homes = SyncHomes(places.sync_socket, places.restore_socket)
     home = short_path / "home"
     home.mkdir()
     owner = home.stat()
     asked = asyncio.create_task(homes.ready(Occupant("ada", owner.st_uid, owner.st_gid, str(home))))
     await asyncio.sleep(0)
     assert await homes.health() != "ok"
-    sync = asyncio.create_task(syncer.run(places, stop))
+    sync = asyncio.create_task(syncer.run(config.defaults(), places, stop))
     await asked
     assert await homes.health() == "ok"
     with pytest.raises(HostUnfit, match="does not exist"):
@@ -34,4 +34,4 @@ async def test_a_start_waits_for_a_sync_that_comes_back(short_path: Path) -> Non
 
 async def test_a_sync_that_stays_away_is_said(short_path: Path) -> None:
     with pytest.raises(Unreachable, match="the sync program does not answer"):
-        await SyncHomes(str(short_path / "sync.sock")).ready(Occupant("ada", 1, 1, "/home/ada"))
+        await SyncHomes(short_path / "sync.sock", short_path / "restore.sock").ready(Occupant("ada", 1, 1, "/home/ada"))

@@ -2,11 +2,15 @@
 
 When may times vouch for content? A write at a moment t sets ctime to the kernel's coarse clock at t. So if that clock had passed a file's
 ctime before it was read, any write since shows as another ctime; if not, the reader waits a tick. What still cannot be settled (a ctime in
-the future) is stored and marked, and read again next time. Not seen: a page that was mapped and dirty before the read, until it is written back.
+the future) is stored and marked, and read again next time.
+
+A program that mapped a file sets its ctime only by its first write to a clean page. So dirty pages are sent to the disk before they are read: then
+the next write to one is such a first write again (seen on ext4: without this, it never showed, not even after msync and the program's end).
 """
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import stat
@@ -33,6 +37,10 @@ KINDS = {
 DEVICES = (Kind.CHARACTER, Kind.BLOCK)
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Not there, or no longer what it was when it was listed."""
+WAIT_BEFORE_AND_WRITE = 1 | 2
+"""Flags of sync_file_range(2)."""
+sync_file_range = ctypes.CDLL(None, use_errno=True).sync_file_range
+sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
 
 
 class DescriptorHomes:
@@ -109,26 +117,30 @@ class DescriptorHome:
         try:
             if seen.kind != Kind.FILE:
                 return self._special(folder, seen)
+            last: Reading | None = None
             for _ in range(ATTEMPTS):
                 with opened(folder, seen.name, FILE) as file:
-                    reading = self._file(file, seen.name)
-                if reading is not None:
+                    reading, whole = self._file(file, seen.name)
+                if whole:
                     return reading
+                if same_bytes(last, reading):
+                    return reading._replace(settled=False)
+                last = reading
         except OSError as error:
             return Reading(None, trouble="" if error.errno in GONE else reason(error))
         return Reading(None, trouble="keeps changing while it is read")
 
-    def _file(self, file: int, name: bytes) -> Reading | None:
-        """None: it changed meanwhile."""
+    def _file(self, file: int, name: bytes) -> tuple[Reading, bool]:
+        """The reading, and whether nothing at all changed meanwhile."""
         before, settled = settle(file)
         refused = self._refused(before)
         if refused is not None:
-            return refused
+            return refused, True
+        start_writeback(file)
         data, xattrs = read_whole(file, before.st_size), xattrs_of(file)
-        parts = segments(file, before)
-        if not unchanged(before, os.fstat(file)) or len(data) != before.st_size:
-            return None
-        return Reading(seen_as(name, before), data, parts, xattrs, settled)
+        parts, after = segments(file, before), os.fstat(file)
+        whole = unchanged(before, after) and len(data) == before.st_size
+        return Reading(seen_as(name, after), data, parts, xattrs, settled), whole
 
     def _refused(self, status: os.stat_result) -> Reading | None:
         if not stat.S_ISREG(status.st_mode):
@@ -161,6 +173,7 @@ class DescriptorHome:
             before, settled = settle(file)
             refused = self._refused(before)
             if refused is None:
+                start_writeback(file)
                 found = Reading(seen_as(wanted.name, before), b"", segments(file, before), xattrs_of(file), settled)
                 return OpenFile(file, before, found, self._door)
         except OSError as error:
@@ -204,6 +217,20 @@ def settle(descriptor: int) -> tuple[os.stat_result, bool]:
             break
         time.sleep(TICK)
     return status, False
+
+
+def start_writeback(file: int) -> None:
+    """Of pages that are dirty. Best effort: where the file system cannot, a mapped write may be seen late."""
+    sync_file_range(file, 0, 0, WAIT_BEFORE_AND_WRITE)
+
+
+def same_bytes(last: Reading | None, reading: Reading) -> bool:
+    """Two readings, one after the other, whose ctime alone moved: renamed or linked again and again, and not written. Without this, whoever
+    does that keeps a file out of every snapshot."""
+    if last is None or last.seen is None or reading.seen is None or len(reading.data) != reading.seen.size:
+        return False
+    facts = [(one.seen.ino, one.seen.mtime, one.seen.size, one.data) for one in (last, reading) if one.seen]
+    return facts[0] == facts[1]
 
 
 def unchanged(before: os.stat_result, after: os.stat_result) -> bool:
@@ -275,4 +302,6 @@ def xattrs_of(descriptor: int) -> Xattrs:
 
 
 def reason(error: OSError) -> str:
+    if error.errno == errno.EXDEV:
+        return "another file system is mounted there"
     return error.strerror or "cannot be read"

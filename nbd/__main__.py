@@ -72,6 +72,12 @@ def run_core(config: Config, places: Places) -> Callable[[asyncio.Event], Awaita
 
 
 def run_sync(config: Config, places: Places) -> Callable[[asyncio.Event], Awaitable[None]]:
+    """Its rights go first, before all that reads what people wrote is even imported."""
+    from .host import privileges
+
+    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own, store = [places.sync_state, places.sync_run], Path(config.homes.store or "")
+    privileges.settle(config.homes.user, [*own, store] if store.is_absolute() and not store.exists() else own)
     from . import syncer
 
     return lambda stop: syncer.run(config, places, stop)

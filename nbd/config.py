@@ -156,9 +156,10 @@ class WebSettings:
 @dataclass(frozen=True, slots=True)
 class HomeSettings:
     protect: bool = setting(True, flag, "Take snapshots of the homes of people whose notebooks run.")  # noqa: FBT003
-    store: str | None = setting(None, text, "Where they are kept: a folder, s3://bucket/prefix, az://… or gs://…. Unset: the state folder's store.")
+    store: str | None = setting(None, text, "Where they are kept: a folder, s3://bucket/prefix, az://… or gs://…. Unset: /var/lib/nbd/sync/store.")
     store_secrets: str | None = setting(None, text, "File (TOML, mode 0600) with obstore's options for a bucket, such as access_key_id.")
-    key_file: str | None = setting(None, text, "The master key. Unset: master.key in the state folder. Losing it loses every snapshot: keep a copy.")
+    key_file: str | None = setting(None, text, "The master key. Unset: /var/lib/nbd/sync/master.key. Losing it loses every snapshot: keep a copy.")
+    user: str = setting("nbd-sync", text, "Account of the sync program. Where there is none, root without root's powers.")
     look_every: float = setting("60s", duration, "How often a home in use is compared with its last snapshot.")
 
 

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="ADDR:PORT", help="where the pages are (default: 127.0.0.1:8686)")
     parser.add_argument("--simulate-gpus", type=int, default=0, metavar="N", help="play N GPUs; nothing can be computed on them")
     parser.add_argument("--start", nargs="?", const="main", metavar="NAME", help="start this notebook (default: main) and print where it is")
-    parser.add_argument("--store", metavar="URL", help="where snapshots of homes are kept: a folder, s3://bucket/prefix (default: DIR/state/store)")
+    parser.add_argument("--store", metavar="URL", help="where snapshots of homes are: a folder, s3://bucket/prefix (default: DIR/state/sync/store)")
     parser.add_argument("--stop", action="store_true", help="end everything that runs from this folder, notebooks too")
 
 

@@ -24,13 +24,22 @@ class Places:
         return self.run / "nbd.sock"
 
     @property
+    def sync_state(self) -> Path:
+        """What sync keeps, and nobody else touches: it may be another account's."""
+        return self.state / "sync"
+
+    @property
+    def sync_run(self) -> Path:
+        return self.run / "sync"
+
+    @property
     def sync_socket(self) -> Path:
-        return self.run / "sync.sock"
+        return self.sync_run / "sync.sock"
 
     @property
     def restore_socket(self) -> Path:
         """Where sync streams what is restored; core connects and hands the connection to a child that is the person."""
-        return self.run / "restore.sock"
+        return self.sync_run / "restore.sock"
 
 
 STATE, RUN = Path("/var/lib/nbd"), Path("/run/nbd")

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket as sockets
 import time
+from contextlib import suppress
 
 from .api.routes import Ask, Route, Who
 from .api.server import Server, listening_socket
@@ -21,7 +23,7 @@ from .homes.model import HomeReady, HomeRequest
 from .homes.snapshotter import Request
 from .homes.steward import Steward
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
-from .host import systemd
+from .host import privileges, systemd
 from .host.homefolder import DescriptorFolders
 from .host.hometree import DescriptorHomes
 from .host.ignores import IgnoreRules
@@ -89,23 +91,43 @@ class Desk:
 
 async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Raises NbdError when its store or key is not fit to begin with."""
-    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    places.run.mkdir(mode=0o755, parents=True, exist_ok=True)
+    for folder in (places.sync_state, places.sync_run):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = config.homes
-    vault = open_vault(settings, places.state)
+    vault = open_vault(settings, places.sync_state)
     means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every)
     steward = Steward(means, protect=settings.protect)
     server, restores = Server(Desk(Keeper(DescriptorFolders()), steward).routes(), only_core), RestoreDoor(steward)
-    await restores.listen(listening_socket(places.restore_socket, None, 0o600))
-    await server.listen(listening_socket(places.sync_socket, None, 0o600))
+    questions, streams = sockets_of(places)
+    await restores.listen(streams)
+    await server.listen(questions)
     systemd.notify("READY=1")
+    log.info("%s", privileges.sentence(privileges.held()))
     log.info("sync serves at %s; snapshots are kept at %s", places.sync_socket, vault.where)
     try:
-        await stop.wait()
+        await told_to(stop)
     finally:
         await server.close()
         await restores.close()
         await steward.close()
+
+
+def sockets_of(places: Places) -> tuple[sockets.socket, sockets.socket]:
+    """Core's questions, and restores. Those that systemd made and keeps over a restart, in the order of nbd-sync.socket; else our own."""
+    handed = [sockets.socket(fileno=number) for number in systemd.handed_sockets()]
+    if handed:
+        questions, streams = handed
+        return questions, streams
+    return listening_socket(places.sync_socket, None, 0o600), listening_socket(places.restore_socket, None, 0o600)
+
+
+async def told_to(stop: asyncio.Event) -> None:
+    """Returns when `stop` is set; meanwhile systemd's watchdog hears that the loop turns."""
+    while not stop.is_set():
+        systemd.notify("WATCHDOG=1")
+        with suppress(TimeoutError):
+            async with asyncio.timeout((systemd.watchdog_seconds() or 1e9) / 2):
+                await stop.wait()
 
 
 async def only_core(uid: int, token: str | None, who: Who) -> Person:

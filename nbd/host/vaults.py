@@ -26,12 +26,10 @@ BUDGET_SECONDS = 10.0
 Stores = Callable[[str], ObjectStore]
 
 
-def open_vault(settings: HomeSettings, state: Path) -> Vault:
-    """Raises HostUnfit, InvalidInput, StateUnusable: what an admin has to mend."""
-    key = Path(settings.key_file) if settings.key_file else state / "master.key"
-    where = settings.store or str(state / "store")
-    folder = state / "sync"
-    folder.mkdir(mode=0o700, exist_ok=True)
+def open_vault(settings: HomeSettings, folder: Path) -> Vault:
+    """`folder`: where sync keeps what is its own. Raises HostUnfit, InvalidInput, StateUnusable: what an admin has to mend."""
+    key = Path(settings.key_file) if settings.key_file else folder / "master.key"
+    where = settings.store or str(folder / "store")
     return Vault(where, stores_at(where, secrets(settings.store_secrets)), master_keys(key), SequenceFile(folder / "seen.json"))
 
 

@@ -47,7 +47,7 @@ def stops(box: RealBox) -> list[Mapping[str, Any]]:
 
 def test_a_home_is_kept_and_comes_back(box: RealBox, ada: Person) -> None:
     assert "NEW MASTER KEY" in box.output
-    assert stat.S_IMODE((box.folder / "state/master.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE((box.folder / "state/sync/master.key").stat().st_mode) == 0o600
     assert box.ask("home", "snapshots") == []
     box.ask("start")
     paper = ada.home / "paper.txt"
@@ -103,7 +103,7 @@ def test_a_sync_that_dies_is_told_again_and_a_stop_without_a_store_still_stops(b
         return '"later.txt"' in said.stdout
 
     until(told_again, 40, lambda: box.output[-4000:])
-    store = box.folder / "state/store"
+    store = box.folder / "state/sync/store"
     store.rename(store.with_name("away"))
     store.write_text("not a folder")
     try:

@@ -40,6 +40,21 @@ def room(value: Any) -> int:
     return size(value)
 
 
+def shares(value: Any) -> tuple[tuple[str, int], ...]:
+    """ ["ada=500GiB", "eve=none"] -> each name with its size; 0 for none."""
+    parted = [item.partition("=") for item in texts(value)]
+    if not all(name and mark for name, mark, _ in parted):
+        raise ValueError('must be a list of names and sizes, such as ["ada=500GiB", "eve=none"]')
+    return tuple((name.strip(), 0 if given.strip() == "none" else room(given.strip())) for name, _, given in parted)
+
+
+def price(value: Any) -> str:
+    """ "0.02 USD/GB-month", as providers write it."""
+    if not isinstance(value, str) or not re.fullmatch(r"\d{1,9}(\.\d{1,9})? [A-Z]{3}/(GB|GiB)-month", value):
+        raise ValueError('must be a price such as "0.02 USD/GB-month"')
+    return value
+
+
 def duration(value: Any) -> float:
     """ "30min" -> seconds."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s*(ms|s|min|h|d)", value) if isinstance(value, str) else None
@@ -161,6 +176,11 @@ class HomeSettings:
     key_file: str | None = setting(None, text, "The master key. Unset: /var/lib/nbd/sync/master.key. Losing it loses every snapshot: keep a copy.")
     user: str = setting("nbd-sync", text, "Account of the sync program. Where there is none, root without root's powers.")
     look_every: float = setting("60s", duration, "How often a home in use is compared with its last snapshot.")
+    quota: int | None = setting(None, room, "Most that a home may take on its disk, such as 200GiB. Unset: no limit but the file system's.")
+    quotas: tuple[tuple[str, int], ...] = setting((), shares, 'Of some people another: ["ada=500GiB", "eve=none"].')
+    over_quota: str = setting("refuse", one_of("refuse", "warn"), "Whether new starts are refused above the quota. It warns at 80 % and 90 %.")
+    measure_every: float = setting("1h", some_time, "How often a home in use is weighed, for its quota and for nbctl home usage.")
+    tariff: str | None = setting(None, price, "What the store costs, such as 0.02 USD/GB-month; nbctl home usage tells each person's share.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,6 +222,23 @@ class Unkept:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomView:
+    """How full a home is, by the limit that binds most."""
+
+    level: str
+    """fine; warn: 80 % are used; loud: 90 %, or the disk is nearly full; over: nothing more fits, or no notebook starts any more."""
+    kind: str
+    """quota: the admin's, against what was measured; project quota: the file system's; disk: there is no other limit."""
+    used: int | None
+    """Bytes of the home; None while that is not known."""
+    limit: int
+    free: int
+    """On its file system, for this home."""
+    sentence: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HomeView:
     """How a person's home is kept."""
 
@@ -243,6 +260,79 @@ class HomeView:
     unkept: tuple[Unkept, ...] = ()
     """The first of what is in the home and cannot be kept."""
     unkept_count: int = 0
+    room: RoomView | None = None
+    """None where it cannot be known now."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderUseView:
+    path: str
+    bytes: int
+    """On the disk, with all that is below."""
+    files: int
+    excluded: int
+    """Bytes of it that are not in snapshots."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExcludedView:
+    path: str
+    rule: str
+    """The line that leaves it out: nbd's own, or of the person's .nbdignore."""
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuleView:
+    rule: str
+    bytes: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class CulpritView:
+    """What usually takes room and need not."""
+
+    title: str
+    place: str
+    """Empty where there are many places."""
+    bytes: int
+    advice: str
+    command: str
+    """Frees it, typed by the person. nbd never does."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """What a home takes, and what of it is kept. All but `room` is of the moment `measured`."""
+
+    path: str
+    measured: float | None
+    """None: it was not weighed yet."""
+    measuring: bool
+    bytes: int = 0
+    files: int = 0
+    excluded_bytes: int = 0
+    excluded_files: int = 0
+    unseen: int = 0
+    """Folders that could not be looked into: another's, or of another file system."""
+    whole: bool = True
+    """False: there is more than was counted."""
+    folders: tuple[FolderUseView, ...] = ()
+    """The largest, by path."""
+    excluded: tuple[ExcludedView, ...] = ()
+    """The largest of what is not in snapshots."""
+    rules: tuple[RuleView, ...] = ()
+    culprits: tuple[CulpritView, ...] = ()
+    snapshots: int | None = None
+    """None where the store cannot say now."""
+    stored: int | None = None
+    """Bytes in the store, all snapshots together."""
+    cost: str = ""
+    room: RoomView | None = None
+    trouble: str = ""
+    """Why it could not be weighed."""
 
 
 @dataclass(frozen=True, slots=True)

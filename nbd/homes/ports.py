@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from .model import Entry, HomeFacts, Seen, Xattrs
+from .usage import Here
 
 
 class HomeFolders(Protocol):
@@ -156,6 +157,20 @@ class Homes(Protocol):
         """Raises Refused(code=home_missing) if there is no such folder, or not `owner`'s."""
 
 
+class SizedHome(Protocol):
+    """A home whose folders are weighed: held by a descriptor of its root, no link followed, no mount crossed, no file opened."""
+
+    async def visit(self, folders: Sequence[bytes]) -> list[Here]:
+        """Each folder, by its path below the home. What cannot be looked into, or is another's, is a value too. Raises Deadline."""
+
+    async def close(self) -> None: ...
+
+
+class Sizes(Protocol):
+    async def open(self, path: str, owner: int | None) -> SizedHome:
+        """Raises Refused(code=home_missing) if there is no such folder, or not `owner`'s; Deadline."""
+
+
 class Ignores(Protocol):
     """What does not belong in a snapshot."""
 
@@ -163,6 +178,9 @@ class Ignores(Protocol):
     """Changes with the rules."""
 
     def ignored(self, path: bytes, *, folder: bool) -> bool: ...
+
+    def rule(self, path: bytes, *, folder: bool) -> str:
+        """The line that leaves it out; empty where none does."""
 
 
 class Piece(NamedTuple):

@@ -9,27 +9,43 @@ from pathspec import GitIgnoreSpec
 from ..errors import InvalidInput
 
 DEFAULTS = """
-.cache/
-.conda/pkgs/
-.npm/_cacache/
-.local/share/Trash/
+/.cache/
+/.keras/datasets/
+/.keras/models/
+/.conda/pkgs/
+/miniconda3/pkgs/
+/anaconda3/pkgs/
+/miniforge3/pkgs/
+/mambaforge/pkgs/
+/micromamba/pkgs/
+/.npm/_cacache/
+/.nv/ComputeCache/
+/.triton/cache/
+/.local/share/Trash/
+.Trash-*/
 __pycache__/
 .ipynb_checkpoints/
 """
+"""What can be had again, or was thrown away. Anchored where a folder of that name elsewhere may be somebody's work."""
 ALWAYS = b".nbd-restore-"
 """Files that a restore is just writing."""
 
 
 class IgnoreRules:
     def __init__(self, text: str = "", defaults: str = DEFAULTS) -> None:
-        lines = [*defaults.splitlines(), *text.splitlines()]
+        self._lines = [line for line in (*defaults.splitlines(), *text.splitlines()) if line]
         try:
-            self._spec = GitIgnoreSpec.from_lines(lines)
+            self._spec = GitIgnoreSpec.from_lines(self._lines)
         except ValueError as error:
             raise InvalidInput(f".nbdignore does not parse: {error}") from None
-        self.digest = hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        self.digest = hashlib.sha256("\n".join(self._lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
     def ignored(self, path: bytes, *, folder: bool) -> bool:
+        return bool(self.rule(path, folder=folder))
+
+    def rule(self, path: bytes, *, folder: bool) -> str:
+        """The line that leaves it out; empty where none does."""
         if path.rpartition(b"/")[2].startswith(ALWAYS):
-            return True
-        return self._spec.match_file(path.decode("utf-8", "surrogateescape") + ("/" if folder else ""))
+            return ALWAYS.decode() + "*"
+        found = self._spec.check_file(path.decode("utf-8", "surrogateescape") + ("/" if folder else ""))
+        return self._lines[found.index] if found.include and found.index is not None else ""

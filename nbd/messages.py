@@ -262,6 +262,27 @@ class HomeView:
     unkept_count: int = 0
     room: RoomView | None = None
     """None where it cannot be known now."""
+    withheld: str = ""
+    """Why what is gone from the home stays in its snapshots until the person confirms; empty where nothing waits for that."""
+
+
+@dataclass(frozen=True, slots=True)
+class GoneView:
+    path: str
+    kind: str
+    entries: int
+    """1, and for a folder what was below it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossView:
+    """What the newest snapshot has and the home has not: what a confirmation lets go of."""
+
+    entries: int
+    gone: tuple[GoneView, ...]
+    """The first of them. What is below a folder that is gone is not told again."""
+    whole: bool = True
+    """False: there may be more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +376,8 @@ class EntryView:
     modified: float
     note: str = ""
     """Where a link leads; why something was not kept."""
+    quoted: str = ""
+    """The name percent-encoded, where it is not plain UTF-8: so it is asked for. Else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,6 +387,13 @@ class DifferenceView:
     path: str
     source: str = ""
     """Where a renamed one was before."""
+    kind: str = ""
+    """What it is, or was, as in an entry."""
+    before: int | None = None
+    """The size it had; None for what was added."""
+    after: int | None = None
+    quoted: str = ""
+    """The path percent-encoded, where it is not plain UTF-8; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +421,35 @@ class RestoreView:
     """Were there just so."""
     skipped: tuple[Unkept, ...] = ()
     damaged: tuple[Unkept, ...] = ()
+    total: int = 0
+    """So many entries there are to be restored; 0 while that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextView:
+    """The text of a file of a snapshot: its beginning, where it is long."""
+
+    path: str
+    snapshot: SnapshotView
+    size: int
+    modified: float
+    text: str
+    cut: bool = False
+    why_not: str = ""
+    """Why there is no text: it is none, it is too large."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """One state of a path, and the newest snapshot that has it so."""
+
+    snapshot: SnapshotView
+    first: SnapshotView
+    """The oldest snapshot that has it so, without another state between."""
+    kind: str
+    """As in an entry; empty: it was not there."""
+    size: int = 0
+    modified: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from .model import Entry, HomeFacts, Seen, Xattrs
+from .model import Entry, HomeFacts, HomeNote, Seen, Xattrs
+from .room import Space
 from .usage import Here
 
 
@@ -98,6 +99,19 @@ class Sequences(Protocol):
         """Durable when it returns; less than was noted before changes nothing."""
 
 
+class Notes(Protocol):
+    """What this box keeps of each person's home. Raises StateUnusable for a note that cannot be read: nothing is guessed."""
+
+    async def people(self) -> list[str]:
+        """Of whom there is a note."""
+
+    async def read(self, person: str) -> HomeNote:
+        """An empty one where there is none."""
+
+    async def change(self, person: str, **values: Any) -> HomeNote:
+        """The note with these fields changed; durable when it returns. Two at once lose nothing of each other's."""
+
+
 class Listing(NamedTuple):
     """A folder as it was at one moment. `trouble`: why it could not be read; `gone`: there is no such folder (any more)."""
 
@@ -167,8 +181,11 @@ class SizedHome(Protocol):
 
 
 class Sizes(Protocol):
-    async def open(self, path: str, owner: int | None) -> SizedHome:
-        """Raises Refused(code=home_missing) if there is no such folder, or not `owner`'s; Deadline."""
+    """Both raise Refused(code=home_missing) if there is no such folder, or not `owner`'s; Deadline."""
+
+    async def space(self, path: str, owner: int | None) -> Space: ...
+
+    async def open(self, path: str, owner: int | None) -> SizedHome: ...
 
 
 class Ignores(Protocol):
@@ -186,6 +203,14 @@ class Ignores(Protocol):
 class Piece(NamedTuple):
     offset: int
     data: bytes
+
+
+class Thing(NamedTuple):
+    """What stands under a name, as far as it matters whether it is still the same."""
+
+    kind: int
+    ino: int
+    ctime: int
 
 
 class Writing(NamedTuple):
@@ -217,6 +242,12 @@ class Target(Protocol):
 
     async def missing(self, names: Sequence[tuple[bytes, Entry]]) -> list[bool]:
         """Which (folder, entry) are not there yet just as they should be, by kind, size, time and mode; for a folder, by kind."""
+
+    async def standing(self, names: Sequence[tuple[bytes, bytes]]) -> list[Thing | None]:
+        """What is there now under each (folder, name); None for nothing."""
+
+    async def remove(self, names: Sequence[tuple[bytes, bytes, Thing]]) -> list[str]:
+        """Each (folder, name) that is still that very thing; a folder only if nothing is in it any more, which is no trouble."""
 
     async def write(self, writings: Sequence[tuple[bytes, Writing]]) -> list[str]:
         """Each, in its folder, complete under its name, or not at all."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 WARN, LOUD = 0.80, 0.90
 NEARLY_FULL_SHARE, NEARLY_FULL_BYTES = 0.05, 2 << 30
@@ -42,14 +43,20 @@ class Policy:
         return self.others.get(person, self.quota)
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What is known. `used` is measured; None while it is not."""
+class Space(NamedTuple):
+    """What the file system has for a home."""
 
     free: int
     total: int
     own: bool = False
-    """`free` and `total` are this home's alone: its folder has a project quota."""
+    """They are this home's alone: its folder has a project quota."""
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is known. `used` is measured; None while it is not."""
+
+    space: Space
     used: int | None = None
     quota: int = 0
     """0 for none."""
@@ -74,16 +81,16 @@ def judge(room: Room) -> Verdict:
 
 
 def verdicts(room: Room) -> Iterator[Verdict]:
-    used = room.total - room.free if room.own else room.used
+    free, total, own = room.space
+    used = total - free if own else room.used
     if room.quota and used is not None:
         level = of_share(used, room.quota)
-        yield Verdict(level, "quota", used, room.quota, filled("your home", used, room.quota, "it may take"), level is Level.OVER)
-    if room.own:
-        level = Level.OVER if room.free < FULL_BYTES else of_share(room.total - room.free, room.total)
-        taken = room.total - room.free
-        yield Verdict(level, "project quota", taken, room.total, filled("your home", taken, room.total, "its file system gives it"))
+        yield Verdict(level, "quota", used, room.quota, filled(used, room.quota, "it may take"), level is Level.OVER)
+    if own:
+        level = Level.OVER if free < FULL_BYTES else of_share(total - free, total)
+        yield Verdict(level, "project quota", used, total, filled(total - free, total, "its file system gives it"))
     else:
-        yield Verdict(of_disk(room), "disk", used, room.total, f"the disk of your home has {amount(room.free)} of {amount(room.total)} left")
+        yield Verdict(of_disk(room.space), "disk", used, total, f"the disk of your home has {amount(free)} of {amount(total)} left")
 
 
 def of_share(used: int, limit: int) -> Level:
@@ -91,14 +98,14 @@ def of_share(used: int, limit: int) -> Level:
     return Level.OVER if taken > 1 else Level.LOUD if taken >= LOUD else Level.WARN if taken >= WARN else Level.FINE
 
 
-def of_disk(room: Room) -> Level:
-    if room.free < FULL_BYTES:
+def of_disk(space: Space) -> Level:
+    if space.free < FULL_BYTES:
         return Level.OVER
-    return Level.LOUD if room.free < min(NEARLY_FULL_BYTES, NEARLY_FULL_SHARE * room.total) else Level.FINE
+    return Level.LOUD if space.free < min(NEARLY_FULL_BYTES, NEARLY_FULL_SHARE * space.total) else Level.FINE
 
 
-def filled(what: str, used: int, limit: int, words: str) -> str:
-    return f"{what} takes {amount(used)} of the {amount(limit)} that {words} ({share(used, limit):.0%})"
+def filled(used: int, limit: int, words: str) -> str:
+    return f"your home takes {amount(used)} of the {amount(limit)} that {words} ({share(used, limit):.0%})"
 
 
 def share(used: int | None, limit: int) -> float:

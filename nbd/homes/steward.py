@@ -135,6 +135,7 @@ class Steward:
             guardian.home.path, guardian.watched, views.seconds(known.protected), self._means.vault.where, sentence, hint,
             known.trouble.message if known.trouble else "", views.seconds(known.since), guardian.pending(),
             tuple(Unkept(one.path, one.reason) for one in skipped), snapshot.skipped_count if snapshot else 0,
+            withheld=views.withheld(guardian),
         )  # fmt: skip
 
     async def _repository(self, home: HomeRequest) -> Repository:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from urllib.parse import quote
 
 from ..messages import DifferenceView, EntryView, SnapshotView
 from .contents import shown
@@ -23,11 +24,34 @@ def snapshot(listed: Listed) -> SnapshotView:
 
 def entry(one: Entry) -> EntryView:
     note = shown(one.payload) if one.kind in NOTED else ""
-    return EntryView(shown(one.name), Kind(one.kind).name.lower(), one.mode, one.size, one.mtime / 1e9, note)
+    return EntryView(shown(one.name), kind(one), one.mode, one.size, one.mtime / 1e9, note, quoted(one.name))
+
+
+def kind(one: Entry) -> str:
+    return Kind(one.kind).name.lower()
 
 
 def difference(one: Difference) -> DifferenceView:
-    return DifferenceView(one.change, shown(one.path) or ".", shown(one.source))
+    before, after = (entry.size if entry else None for entry in (one.before, one.after))
+    what = kind(entry) if (entry := one.after or one.before) else ""
+    return DifferenceView(one.change, shown(one.path) or ".", shown(one.source), what, before, after, quoted(one.path))
+
+
+def quoted(path: bytes) -> str:
+    """Percent-encoded, where it is not plain UTF-8."""
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        return quote(path)
+    return ""
+
+
+def withheld(guardian: Guardian) -> str:
+    """Why a person has to confirm what is gone."""
+    known = guardian.known
+    if known.trouble is not None and known.trouble.code == "home_missing":
+        return known.trouble.message
+    return known.withheld
 
 
 def sentence(guardian: Guardian) -> tuple[str, str]:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..homes.ports import SizedHome
+from ..homes.room import Space
 from ..homes.usage import Here, Sized
-from .beneath import FOLDER, open_beneath
+from .beneath import FOLDER, PATH, open_beneath
 from .blocking import Blocking
 from .hometree import open_root
 
@@ -19,6 +20,9 @@ UNSEEN = Here(seen=False)
 
 
 class DescriptorSizes:
+    async def space(self, path: str, owner: int | None) -> Space:
+        return await Blocking(1).run(f"the home {path}", 10.0, lambda: space(Path(path), owner))
+
     async def open(self, path: str, owner: int | None) -> SizedHome:
         root = await Blocking(1).run(f"the home {path}", 10.0, lambda: open_root(Path(path), owner))
         return OpenSizes(root, owner)
@@ -48,6 +52,21 @@ class OpenSizes:
             return UNSEEN
         finally:
             os.close(folder)
+
+
+def space(path: Path, owner: int | None) -> Space:
+    """Of a folder with a project quota, ext4 and xfs say what the quota leaves; of any other, what the disk has: told apart by its parent."""
+    home = open_root(path, owner)
+    try:
+        above = os.open(path.parent, PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            here, there = os.fstatvfs(home), os.fstatvfs(above)
+            same_disk = os.fstat(home).st_dev == os.fstat(above).st_dev
+        finally:
+            os.close(above)
+    finally:
+        os.close(home)
+    return Space(here.f_bavail * here.f_frsize, here.f_blocks * here.f_frsize, same_disk and here.f_blocks != there.f_blocks)
 
 
 def weighed(folder: int, status: os.stat_result) -> Here:

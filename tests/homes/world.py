@@ -20,6 +20,8 @@ from nbd.host.hometree import DescriptorHomes
 from nbd.host.homewriter import DescriptorTarget
 from nbd.host.ignores import IgnoreRules
 
+SOAK = int(os.environ.get("NBD_SOAK", "1"))
+"""How many times the counts of CI: `make soak` sets it to 10."""
 MASTER = bytes(range(32))
 KEYS = MasterKeys(MASTER)
 Tree = dict[bytes, tuple[object, ...]]

@@ -22,6 +22,11 @@ Parse = Callable[[Any], Any]
 SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 MOST = 1_000_000_000
 """Of anything that is counted; far below what the programs behind us can hold."""
+UNLIMITED = "unlimited"
+LEAST_RATE = 64 << 10
+DAY_MINUTES = 24 * 60
+Hours = tuple[int, int, int | None]
+"""From this minute of the day to that one so many bytes a second; None: no limit."""
 TIME_UNITS = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
 
 
@@ -53,6 +58,46 @@ def price(value: Any) -> str:
     if not isinstance(value, str) or not re.fullmatch(r"\d{1,9}(\.\d{1,9})? [A-Z]{3}/(GB|GiB)-month", value):
         raise ValueError('must be a price such as "0.02 USD/GB-month"')
     return value
+
+
+def rate(value: Any) -> int | None:
+    """ "20MiB" -> bytes a second; "unlimited" -> None. What is less than LEAST_RATE would never end."""
+    if value == UNLIMITED:
+        return None
+    try:
+        found = size(value)
+    except ValueError:
+        found = 0
+    if found < LEAST_RATE:
+        raise ValueError(f'must be "{UNLIMITED}", or so much a second: "64KiB" or more')
+    return found
+
+
+def rates(value: Any) -> tuple[Hours, ...]:
+    """ "08:00-18:00 5MiB, 18:00-08:00 unlimited" -> minutes of the day and bytes a second. No two may overlap; what is left out is left open."""
+    parts = [part.strip() for part in text(value).split(",")] if value else []
+    found: list[Hours] = []
+    for part in parts:
+        match = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)\s+(\S+)", part)
+        if match is None:
+            raise ValueError(f'"{part}" must be hours and a rate, such as "08:00-18:00 5MiB"')
+        start, end = (60 * int(hour) + int(minute) for hour, minute in ((match[1], match[2]), (match[3], match[4])))
+        if max(start, end) > DAY_MINUTES or max(int(match[2]), int(match[4])) > 59 or start == end:
+            raise ValueError(f'"{part}": hours go from 00:00 to 24:00, and from one to another')
+        try:
+            found.append((start % DAY_MINUTES, end, rate(match[5])))
+        except ValueError as error:
+            raise ValueError(f'"{part}": the rate {error}') from None
+    for number, one in enumerate(found):
+        for other, before in zip(found[:number], parts, strict=False):
+            if minutes(one) & minutes(other):
+                raise ValueError(f'"{parts[number]}" overlaps with "{before}"')
+    return tuple(found)
+
+
+def minutes(hours: Hours) -> frozenset[int]:
+    start, end, _ = hours
+    return frozenset(range(start, end)) if start < end else frozenset(range(start, DAY_MINUTES)) | frozenset(range(end))
 
 
 def duration(value: Any) -> float:
@@ -171,8 +216,14 @@ class WebSettings:
 @dataclass(frozen=True, slots=True)
 class HomeSettings:
     protect: bool = setting(True, flag, "Take snapshots of the homes of people whose notebooks run.")  # noqa: FBT003
-    store: str | None = setting(None, text, "Where they are kept: a folder, s3://bucket/prefix, az://… or gs://…. Unset: /var/lib/nbd/sync/store.")
-    store_secrets: str | None = setting(None, text, "File (TOML, mode 0600) with obstore's options for a bucket, such as access_key_id.")
+    store: str | None = setting(None, text, "A folder, s3://bucket/prefix, az://…, gs://… or s3://nbd-{user}. Unset: /var/lib/nbd/sync/store.")
+    store_secrets: str | None = setting(None, text, "File (TOML, mode 0600) with a bucket's options. Unset: the credential nbd.store-secrets.")
+    store_role: bool = setting(False, flag, "Take the bucket's credentials from the cloud that this box stands in.")  # noqa: FBT003
+    store_timeout: float = setting("30s", some_time, "Longest silence of the store; large objects have longer, by 64 KiB a second.")
+    connections: int = setting(8, some, "Most requests to the store at a time.")
+    bandwidth: int | None = setting("unlimited", rate, "Most bytes a second to the store, and from it: 20MiB.")
+    bandwidth_schedule: tuple[Hours, ...] = setting("", rates, "Other rates at other hours: 08:00-18:00 5MiB, 18:00-22:00 unlimited.")
+    verify_writes: str = setting("proof", one_of("proof", "read"), "read: each object is read back. proof: the end of those whose e-tag proves nothing.")
     key_file: str | None = setting(None, text, "The master key. Unset: /var/lib/nbd/sync/master.key. Losing it loses every snapshot: keep a copy.")
     user: str = setting("nbd-sync", text, "Account of the sync program. Where there is none, root without root's powers.")
     look_every: float = setting("60s", duration, "How often a home in use is compared with its last snapshot.")

@@ -223,7 +223,7 @@ class HomeSettings:
     connections: int = setting(8, some, "Most requests to the store at a time.")
     bandwidth: int | None = setting("unlimited", rate, "Most bytes a second to the store, and from it: 20MiB.")
     bandwidth_schedule: tuple[Hours, ...] = setting("", rates, "Other rates at other hours: 08:00-18:00 5MiB, 18:00-22:00 unlimited.")
-    verify_writes: str = setting("proof", one_of("proof", "read"), "read: each object is read back. proof: the end of those whose e-tag proves nothing.")
+    verify_writes: str = setting("proof", one_of("proof", "read"), "read: each object is read back. proof: the end of those whose e-tag is none.")
     key_file: str | None = setting(None, text, "The master key. Unset: /var/lib/nbd/sync/master.key. Losing it loses every snapshot: keep a copy.")
     user: str = setting("nbd-sync", text, "Account of the sync program. Where there is none, root without root's powers.")
     look_every: float = setting("60s", duration, "How often a home in use is compared with its last snapshot.")

@@ -35,8 +35,9 @@ class ObjectStore(Protocol):
     (Unreachable, Deadline); a writing call that failed so may have taken effect. HostUnfit: the store is full, or denies; a person must act.
     """
 
-    async def create(self, key: str, data: bytes) -> None:
-        """Put if absent. Names follow from content, so an object that is there already is the same one: fine, and left alone."""
+    async def create(self, key: str, data: bytes) -> str | None:
+        """Put if absent. Names follow from content, so an object that is there already is the same one: fine, and left alone unless it is
+        damaged. Returns the new version; None if something was there."""
 
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
         """Atomic: the old object or the new, at any moment. Only if the present version is `expected` (None: only if there is none);
@@ -46,7 +47,7 @@ class ObjectStore(Protocol):
         """The whole object."""
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        """A range. Fewer bytes than asked mean that the object ends there."""
+        """A range. Fewer bytes than asked, or none, mean that the object ends there."""
 
     async def list(self, prefix: str) -> list[Stored]:
         """All objects whose key begins so. May be stale on some stores: never the only ground for deleting anything."""

@@ -13,18 +13,23 @@ import socket as sockets
 import time
 from contextlib import suppress
 
+from .api.homewindow import HomeWindow
 from .api.routes import Ask, Route, Who
 from .api.server import Server, listening_socket
 from .config import Config
 from .errors import Refused
 from .homes.guardian import Means
+from .homes.insight import Insight
 from .homes.keeper import Keeper
 from .homes.model import HomeReady, HomeRequest
+from .homes.room import Policy
 from .homes.snapshotter import Request
 from .homes.steward import Steward
+from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
 from .host import privileges, systemd
 from .host.homefolder import DescriptorFolders
+from .host.homesizes import DescriptorSizes
 from .host.hometree import DescriptorHomes
 from .host.ignores import IgnoreRules
 from .host.restoredoor import RestoreDoor
@@ -39,8 +44,8 @@ log = logging.getLogger(__name__)
 class Desk:
     """What core may ask, as routes."""
 
-    def __init__(self, keeper: Keeper, steward: Steward) -> None:
-        self._keeper, self._steward = keeper, steward
+    def __init__(self, keeper: Keeper, steward: Steward, surveyor: Surveyor, insight: Insight) -> None:
+        self._keeper, self._steward, self._surveyor, self._insight = keeper, steward, surveyor, insight
 
     def routes(self) -> list[Route]:
         def route(path: str, summary: str, answer: object, handler: object, body: object) -> Route:
@@ -60,11 +65,13 @@ class Desk:
     async def ready(self, ask: Ask) -> HomeReady:
         home: HomeRequest = ask.body
         facts = await self._keeper.ready(home)
+        await self._surveyor.admit(home)
         return HomeReady(facts.path, facts.free_bytes, facts.total_bytes, await self._steward.left(home))
 
     async def watch(self, ask: Ask) -> dict[str, str]:
         body: InUse = ask.body
         await self._steward.watch(body.homes)
+        self._surveyor.in_use(body.homes)
         return {}
 
     async def flush(self, ask: Ask) -> HomeView:
@@ -72,7 +79,7 @@ class Desk:
         return await self._steward.flush(wish.home, Request(wish.event, wish.name, confirmed=wish.confirmed))
 
     async def status(self, ask: Ask) -> HomeView:
-        return await self._steward.status(ask.body)
+        return await self._insight.with_room(ask.body, await self._steward.status(ask.body))
 
     async def snapshots(self, ask: Ask) -> list[SnapshotView]:
         return await self._steward.snapshots(ask.body)
@@ -97,7 +104,11 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     vault = open_vault(settings, places.sync_state)
     means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every)
     steward = Steward(means, protect=settings.protect)
-    server, restores = Server(Desk(Keeper(DescriptorFolders()), steward).routes(), only_core), RestoreDoor(steward)
+    policy = Policy(settings.quota or 0, dict(settings.quotas), settings.over_quota == "refuse")
+    surveyor = Surveyor(Tools(DescriptorSizes(), means.homes, IgnoreRules, policy, means.wall, settings.measure_every))
+    insight = Insight(vault, means.homes, surveyor, settings.tariff or "")
+    desk = Desk(Keeper(DescriptorFolders()), steward, surveyor, insight)
+    server, restores = Server([*desk.routes(), *HomeWindow(insight).routes()], only_core), RestoreDoor(steward)
     questions, streams = sockets_of(places)
     await restores.listen(streams)
     await server.listen(questions)
@@ -109,6 +120,7 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     finally:
         await server.close()
         await restores.close()
+        await surveyor.close()
         await steward.close()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -18,6 +19,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from .errors import InvalidInput
 
 T = TypeVar("T")
+SURROGATES = re.compile("[\ud800-\udfff]")
 SCALARS: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
@@ -37,7 +39,9 @@ def dump(value: object) -> Any:
 
 
 def encode(value: object) -> str:
-    return json.dumps(dump(value), separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(dump(value), separators=(",", ":"), ensure_ascii=False)
+    # A path that is no UTF-8 is carried in lone surrogates, which only JSON's own escapes can say.
+    return text if text.isascii() or not SURROGATES.search(text) else json.dumps(dump(value), separators=(",", ":"))
 
 
 def decode(kind: type[T], text: str | bytes, *, strict: bool = False) -> T:

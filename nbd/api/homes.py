@@ -13,7 +13,19 @@ from .. import wire
 from ..errors import InvalidInput
 from ..homes.model import HomeRequest
 from ..homes.wishes import CompareWish, LookWish
-from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, RestoreView, SnapshotView, VerifyView
+from ..messages import (
+    DifferenceView,
+    EntryView,
+    HomeView,
+    LossView,
+    RestoreRequest,
+    RestoreView,
+    SnapshotView,
+    TextView,
+    UsageView,
+    VerifyView,
+    VersionView,
+)
 from ..notebooks.model import Occupant
 from ..people.model import Person
 from .routes import Ask, Route, Stream
@@ -36,11 +48,16 @@ class HomeRoutes:
 
     def routes(self) -> list[Route]:
         look = {"snapshot": "the beginning of its id; latest: the newest", "path": "a folder in the home"}
+        file, path = look | {"path": "a file in the home"}, {"path": "a file or folder in the home"}
         pair = {"a": "a snapshot", "b": "another; else the newest"}
         return [
             Route("GET", "/v1/home", "How your home is kept", HomeView, self.status),
             Route("GET", "/v1/home/snapshots", "Its snapshots, newest first", tuple[SnapshotView, ...], self.snapshots),
             Route("GET", "/v1/home/ls", "What is in a folder of a snapshot", tuple[EntryView, ...], self.entries, query=look),
+            Route("GET", "/v1/home/text", "The text of a file of a snapshot", TextView, self.text, query=file),
+            Route("GET", "/v1/home/versions", "The states that a path had, newest first", tuple[VersionView, ...], self.versions, query=path),
+            Route("GET", "/v1/home/usage", "What takes the room, and what of it is kept", UsageView, self.usage),
+            Route("GET", "/v1/home/losses", "What a confirmation would let go of", LossView, self.losses),
             Route("GET", "/v1/home/diff", "What differs between two snapshots", tuple[DifferenceView, ...], self.differences, query=pair),
             Route("POST", "/v1/home/restore", "Get something back", RestoreView, stream=self.restore, content_type=NDJSON, body=RestoreRequest),
             Route("POST", "/v1/home/verify", "Read all that is kept, and prove it", VerifyView, self.verify),
@@ -56,6 +73,20 @@ class HomeRoutes:
     async def entries(self, ask: Ask) -> list[EntryView]:
         wish = LookWish(home(ask.person), ask.query.get("snapshot", "latest"), inside(ask.person.home, ask.query.get("path", "")))
         return [wire.load(EntryView, one) for one in await self._sync.ask("ls", wish)]
+
+    async def text(self, ask: Ask) -> TextView:
+        wish = LookWish(home(ask.person), ask.query.get("snapshot", "latest"), inside(ask.person.home, ask.query.get("path", "")))
+        return wire.load(TextView, await self._sync.ask("text", wish))
+
+    async def versions(self, ask: Ask) -> list[VersionView]:
+        wish = LookWish(home(ask.person), "", inside(ask.person.home, ask.query.get("path", "")))
+        return [wire.load(VersionView, one) for one in await self._sync.ask("versions", wish)]
+
+    async def usage(self, ask: Ask) -> UsageView:
+        return wire.load(UsageView, await self._sync.ask("usage", home(ask.person)))
+
+    async def losses(self, ask: Ask) -> LossView:
+        return wire.load(LossView, await self._sync.ask("losses", home(ask.person)))
 
     async def differences(self, ask: Ask) -> list[DifferenceView]:
         wish = CompareWish(home(ask.person), ask.query.get("a", ""), ask.query.get("b", "latest"))

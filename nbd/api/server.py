@@ -14,6 +14,7 @@ import stat
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -79,10 +80,12 @@ class Server:
         body = None
         if route.body is not None:
             body = wire.decode(route.body, await request.read() or b"{}", strict=True)
-        for key in request.query:
+        # Not aiohttp's: a path in a query may be no UTF-8.
+        query = dict(parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True, errors="surrogateescape"))
+        for key in query:
             if key not in route.query:
                 raise InvalidInput(f"unknown parameter {key[:60]!r}", hint="known: " + ", ".join(route.query))
-        return Ask(person, dict(request.match_info), dict(request.query), body, token)
+        return Ask(person, dict(request.match_info), query, body, token)
 
     def _uid(self, request: web.Request) -> int:
         """Raises Refused when there is no such peer: no identity, no answer."""

@@ -5,13 +5,34 @@ from __future__ import annotations
 import datetime
 from urllib.parse import quote
 
-from ..messages import DifferenceView, EntryView, SnapshotView
+from ..messages import (
+    CulpritView,
+    DifferenceView,
+    EntryView,
+    ExcludedView,
+    FolderUseView,
+    GoneView,
+    LossView,
+    RoomView,
+    RuleView,
+    SnapshotView,
+    TextView,
+    UsageView,
+    VersionView,
+)
+from . import culprits
 from .contents import shown
 from .diff import Difference
 from .guardian import Guardian
-from .model import Entry, Kind, Listed
+from .losses import Losses
+from .model import Entry, HomeRequest, Kind, Listed
+from .reader import State, Text
+from .room import Room, Verdict, monthly
+from .surveyor import Survey
+from .usage import CulpritUse
 
 NOTED = (Kind.LINK, Kind.SKIPPED)
+SHOWN_GONE = 200
 
 
 def seconds(nanoseconds: int | None) -> float | None:
@@ -32,9 +53,9 @@ def kind(one: Entry) -> str:
 
 
 def difference(one: Difference) -> DifferenceView:
-    before, after = (entry.size if entry else None for entry in (one.before, one.after))
-    what = kind(entry) if (entry := one.after or one.before) else ""
-    return DifferenceView(one.change, shown(one.path) or ".", shown(one.source), what, before, after, quoted(one.path))
+    before, after = (known.size if known else None for known in (one.before, one.after))
+    what = one.after or one.before
+    return DifferenceView(one.change, shown(one.path) or ".", shown(one.source), kind(what) if what else "", before, after, quoted(one.path))
 
 
 def quoted(path: bytes) -> str:
@@ -72,3 +93,47 @@ def sentence(guardian: Guardian) -> tuple[str, str]:
         when = datetime.datetime.fromtimestamp(known.snapshot.time / 1e9, datetime.UTC)
         return f"no notebook runs; the last snapshot is of {when:%Y-%m-%d %H:%M} UTC", ""
     return "there are no snapshots yet: they begin with the next notebook", ""
+
+
+def room(known: Room, verdict: Verdict, hint: str) -> RoomView:
+    return RoomView(verdict.level, verdict.kind, verdict.used, verdict.limit, known.space.free, verdict.sentence, hint)
+
+
+def usage(home: HomeRequest, survey: Survey | None, *, measuring: bool) -> UsageView:
+    found = survey.usage if survey else None
+    if survey is None or found is None:
+        return UsageView(home.path, None, measuring, trouble=survey.trouble if survey else "")
+    return UsageView(
+        home.path, survey.at / 1e9, measuring, found.bytes, found.files, found.excluded_bytes, found.excluded_files, found.unseen, found.whole,
+        tuple(FolderUseView(shown(one.path), one.bytes, one.files, one.excluded) for one in found.folders),
+        tuple(ExcludedView(shown(one.path) or ".", one.rule, one.bytes, one.files) for one in found.places),
+        tuple(RuleView(one.rule, one.bytes, one.files) for one in found.rules),
+        tuple(culprit(home, one) for one in found.culprits),
+    )  # fmt: skip
+
+
+def culprit(home: HomeRequest, one: CulpritUse) -> CulpritView:
+    kind = culprits.KINDS[one.kind]
+    return CulpritView(kind.title, shown(one.place), one.bytes, kind.advice, culprits.command(one.kind, home.path, one.place))
+
+
+def cost(tariff: str, stored: int | None) -> str:
+    return "" if stored is None else monthly(tariff, stored)
+
+
+def loss(found: Losses) -> LossView:
+    gone = tuple(GoneView(shown(path), kind(entry), 1 + (entry.size if entry.kind == Kind.FOLDER else 0)) for path, entry in found.gone[:SHOWN_GONE])
+    return LossView(found.entries, gone, found.whole)
+
+
+def text(path: str, listed: Listed, found: Text) -> TextView:
+    entry = found.entry
+    where = shown(path.encode("utf-8", "surrogateescape"))
+    return TextView(where, snapshot(listed), entry.size, entry.mtime / 1e9, found.text, found.cut, found.why_not)
+
+
+def version(state: State) -> VersionView:
+    entry = state.entry
+    if entry is None:
+        return VersionView(snapshot(state.last), snapshot(state.first), "")
+    return VersionView(snapshot(state.last), snapshot(state.first), kind(entry), entry.size, entry.mtime / 1e9)

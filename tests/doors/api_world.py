@@ -31,7 +31,22 @@ from nbd.core import openapi_route
 from nbd.errors import InvalidInput, NbdError
 from nbd.gpus.names import CardNames
 from nbd.homes.model import HomeRequest
-from nbd.messages import CheckReport, DifferenceView, EntryView, HomeView, RestoreRequest, RestoreView, SnapshotView, VerifyView
+from nbd.messages import (
+    CheckReport,
+    DifferenceView,
+    EntryView,
+    GoneView,
+    HomeView,
+    LossView,
+    RestoreRequest,
+    RestoreView,
+    RoomView,
+    SnapshotView,
+    TextView,
+    UsageView,
+    VerifyView,
+    VersionView,
+)
 from nbd.notebooks.image import Base, ImageFacts, Said, Stage, Step
 from nbd.notebooks.images import Images
 from nbd.notebooks.model import Occupant
@@ -120,6 +135,10 @@ class FakeSync:
             "ls": [EntryView("paper", "file", 0o600, 5, 1.0)],
             "diff": [DifferenceView("renamed", "paper", "old")],
             "verify": VerifyView(good=True, snapshots=1, objects=2, bytes=3),
+            "text": TextView("paper", SnapshotView("ab" * 32, 1.0, "stop", "main"), 5, 1.0, "words"),
+            "versions": [VersionView(SnapshotView("ab" * 32, 1.0, "stop"), SnapshotView("cd" * 32, 0.0, "save"), "file", 5, 1.0)],
+            "usage": UsageView("/home/x", 1.0, measuring=False, bytes=5, room=RoomView("fine", "disk", 5, 9, 4, "the disk has room")),
+            "losses": LossView(1, (GoneView("work", "folder", 1),)),
         }
         return wire.dump(answers[path])
 

@@ -1,0 +1,64 @@
+"""What a confirmation would let go of: what the newest snapshot has and the home has not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .model import Entry, Kind, Seen
+from .ports import Listing, OpenHome
+from .repository import Repository
+from .walk import entries_of, join
+
+AT_ONCE = 32
+MOST_FOLDERS = 100_000
+MOST = 10_000
+Pair = tuple[bytes, bytes]
+"""A folder's path, and its tree."""
+
+
+@dataclass(slots=True)
+class Losses:
+    gone: list[tuple[bytes, Entry]] = field(default_factory=list)
+    """By path. What is below a folder that is gone is not named again."""
+    whole: bool = True
+    """False: it was too much to be looked at."""
+
+    @property
+    def entries(self) -> int:
+        return sum(1 + (entry.size if entry.kind == Kind.FOLDER else 0) for _, entry in self.gone)
+
+
+async def losses(repository: Repository, home: OpenHome, tree: bytes) -> Losses:
+    """`tree` is the home's own. What came back under another name is not lost."""
+    found, came = Losses(), set[tuple[int, int]]()
+    todo: list[Pair] = [(b"", tree)]
+    looked = 0
+    while todo and looked < MOST_FOLDERS and len(found.gone) < MOST:
+        todo, some = todo[:-AT_ONCE], todo[-AT_ONCE:]
+        looked += len(some)
+        listings = await home.look([(path, True) for path, _ in some])
+        for (path, part), listing in zip(some, listings, strict=True):
+            entries = await entries_of(repository, part)
+            todo += compared(path, entries, listing, found)
+            came.update(newcomers(entries, listing))
+    found.whole = not todo
+    found.gone = sorted((path, entry) for path, entry in found.gone if (entry.ino, entry.kind) not in came)
+    return found
+
+
+def compared(path: bytes, entries: list[Entry], listing: Listing, found: Losses) -> list[Pair]:
+    """Notes what is gone from a folder; returns the folders to go on with. One that cannot be read is not called empty."""
+    if listing.folder is None and listing.trouble:
+        return []
+    there = {seen.name: seen for seen in listing.entries}
+    found.gone += [(join(path, entry.name), entry) for entry in entries if entry.name not in there and entry.kind != Kind.SKIPPED]
+    return [(join(path, entry.name), entry.payload) for entry in entries if entry.kind == Kind.FOLDER and still(there.get(entry.name))]
+
+
+def still(seen: Seen | None) -> bool:
+    return seen is not None and seen.kind == Kind.FOLDER
+
+
+def newcomers(entries: list[Entry], listing: Listing) -> set[tuple[int, int]]:
+    names = {entry.name for entry in entries}
+    return {(seen.ino, int(seen.kind)) for seen in listing.entries if seen.name not in names}

@@ -114,7 +114,9 @@ class Notes(Protocol):
 
 
 class Listing(NamedTuple):
-    """A folder as it was at one moment. `trouble`: why it could not be read; `gone`: there is no such folder (any more)."""
+    """A folder as it was at one moment. `trouble`: why it could not be read; neither `folder` nor `trouble`: there is no such folder (any more).
+
+    With `sifted`, `entries` lacks the names that are just as the known folder says."""
 
     folder: Seen | None
     xattrs: Xattrs = ()
@@ -131,6 +133,7 @@ class Reading(NamedTuple):
 
     seen: Seen | None
     data: bytes = b""
+    sifted: Sifted | None = None
     segments: tuple[tuple[int, int], ...] = ()
     xattrs: Xattrs = ()
     settled: bool = True
@@ -168,6 +171,9 @@ class OpenHome(Protocol):
 
 
 class Homes(Protocol):
+    async def sift(self, folders: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Listing]:
+        """Each folder, compared with the `E` blobs of its stored tree."""
+
     async def open(self, path: str, owner: int | None) -> OpenHome:
         """Raises Refused(code=home_missing) if there is no such folder, or not `owner`'s."""
 

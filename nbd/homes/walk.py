@@ -1,12 +1,13 @@
 """Walks a home against its last tree and makes the new one.
 
-Everything is looked at, or, with dirty folders given, these and the way to them. A folder whose own times changed without being reported
-is listed all the same. Folders are entered from a stack: a home may be deeper than Python recurses.
+Everything is looked at, or, with dirty folders given, these and the way to them. A folder whose own times changed without being reported is
+listed all the same. A folder that is just as it was costs one listing and no entry is made of it: a home has a million files, and nothing changed
+in nearly all of them. Nothing recurses: a home may be deeper than Python does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .contents import Contents, entry_of
@@ -15,10 +16,10 @@ from .encoding import decode_entries, decode_parts, encode_part, encode_parts, s
 from .guards import MARKER, Loss
 from .model import Entry, Flag, Kind, Seen
 from .packer import Packer
-from .ports import Ignores, Listing, OpenHome, Reading
+from .ports import Ignores, Listing, OpenHome, Reading, Sifted
 from .repository import Repository
 
-AHEAD = 32
+AHEAD = 64
 HOME = b"home"
 
 
@@ -44,6 +45,7 @@ class Dirty:
 class Todo:
     """A folder still to be entered. `dirty` None: everything below is looked at."""
 
+    parent: Frame | None
     path: bytes
     name: bytes
     was: Entry | None
@@ -57,15 +59,31 @@ class Todo:
 
 @dataclass(slots=True)
 class Frame:
+    """A folder that was entered, and waits for what is below it."""
+
     todo: Todo
     listing: Listing
-    old: dict[bytes, Entry]
+    known: Sequence[bytes]
+    """The `E` blobs of its stored tree; decoded only where something differs."""
+    entries: dict[bytes, Entry | None] = field(default_factory=dict)
+    """What was looked at, as it is now; None: gone."""
+    kept: bool = True
+    """All else is as it was."""
     partial: bool = False
-    entries: list[Entry] = field(default_factory=list)
-    waiting: list[Todo] = field(default_factory=list)
-    ahead: dict[bytes, Listing] = field(default_factory=dict)
-    ignored: set[bytes] = field(default_factory=set)
+    """It was not listed."""
+    again: bool = False
+    """It has to be, after all."""
     settled: bool = True
+    open: int = 0
+    """Folders below that are not done."""
+    ignored: set[bytes] = field(default_factory=set)
+
+    decoded: dict[bytes, Entry] | None = None
+
+    def old(self) -> dict[bytes, Entry]:
+        if self.decoded is None:
+            self.decoded = {entry.name: entry for data in self.known for entry in decode_entries(data)}
+        return self.decoded
 
 
 class Walk:
@@ -78,102 +96,122 @@ class Walk:
         """Keep what is gone: a person has not confirmed it."""
         self.again: set[bytes] = set()
         """Folders to look at again: something in them would not settle."""
+        self._todo: list[Todo] = []
+        self._late: list[Todo] | None = None
+        """New folders wait for the end, when what is gone is known: one that was moved is compared with what it was, and not read."""
         self._gone: dict[tuple[bytes, bytes], tuple[int, int]] = {}
         self._came: set[int] = set()
         self._left: dict[int, Entry] = {}
         self._had: tuple[int, bool, bool, bool] = (0, False, False, False)
+        self._entry: Entry | None = None
 
     async def run(self, was: Entry | None, dirty: Dirty | None) -> Entry | None:
         """The entry of the home itself; None where there is nothing to be seen."""
-        top = Todo(b"", HOME, was, dirty)
-        (listing,) = await self._home.look([(b"", top.listed)])
-        stack = [await self._enter(top, listing)]
-        entry: Entry | None = None
-        while stack:
-            frame = stack[-1]
-            if not isinstance(frame, Frame):
-                entry = frame
-            elif frame.waiting:
-                stack.append(await self._next(frame))
-                continue
-            else:
-                entry = await self._leave(frame)
-            stack.pop()
-            if stack:
-                stack[-1] = await self._arrived(stack[-1], entry)
-        return entry
+        self._todo = [Todo(None, b"", HOME, was, dirty)]
+        self._late = [] if was else None
+        while self._todo or self._late:
+            if not self._todo:
+                self._todo, self._late = self._late or [], None
+                for todo in self._todo:
+                    todo.was = self._moved(todo.seen)
+            coming = [self._todo.pop() for _ in range(min(AHEAD, len(self._todo)))]
+            for todo, known, listing in await self._looked(coming):
+                await self._enter(todo, known, listing)
+        return self._entry
 
     def loss(self) -> Loss:
         had, had_marker, marker_gone, empty = self._had
         return Loss(had, sum(count for ino, count in self._gone.values() if ino not in self._came), had_marker, marker_gone, empty)
 
-    async def _next(self, frame: Frame) -> Frame | Entry | None:
-        todo = frame.waiting.pop()
-        if todo.path not in frame.ahead:
-            coming = [todo, *frame.waiting[: -AHEAD - 1 : -1]]
-            listings = await self._home.look([(one.path, one.listed) for one in coming])
-            frame.ahead = {one.path: listing for one, listing in zip(coming, listings, strict=True)}
-        return await self._enter(todo, frame.ahead.pop(todo.path))
+    async def _looked(self, coming: Sequence[Todo]) -> list[tuple[Todo, Sequence[bytes], Listing]]:
+        trees = await parts_of(self._repository, [todo.was.payload for todo in coming if todo.was])
+        known = [trees[todo.was.payload] if todo.was else () for todo in coming]
+        sifted = [self.same_rules and todo.listed and bool(parts) for todo, parts in zip(coming, known, strict=True)]
+        some = [(todo.path, parts) for todo, parts, sift in zip(coming, known, sifted, strict=True) if sift]
+        others = [(todo.path, todo.listed) for todo, sift in zip(coming, sifted, strict=True) if not sift]
+        found = iter(await self._home.sift(some) if some else ())
+        rest = iter(await self._home.look(others) if others else ())
+        return [(todo, parts, next(found if sift else rest)) for todo, parts, sift in zip(coming, known, sifted, strict=True)]
 
-    async def _arrived(self, frame: Frame | Entry | None, entry: Entry | None) -> Frame | Entry | None:
-        """A folder below is done, or gone; gone from a folder that was not listed means that this one has to be."""
-        assert isinstance(frame, Frame)
-        if entry is not None:
-            frame.entries.append(entry)
-            return frame
-        if not frame.partial:
-            frame.settled = False
-            return frame
-        todo = frame.todo
-        todo.dirty = Dirty(here=True, below=todo.dirty.below if todo.dirty else {})
-        (listing,) = await self._home.look([(todo.path, True)])
-        return await self._enter(todo, listing)
-
-    async def _enter(self, todo: Todo, listing: Listing) -> Frame | Entry | None:
+    async def _enter(self, todo: Todo, known: Sequence[bytes], listing: Listing) -> None:
         if listing.folder is None:
-            if not listing.trouble or todo.seen is None:
-                return None
-            return self.contents.kept(todo.path.rpartition(b"/")[0], todo.seen, todo.was, listing.trouble)
-        was = todo.was
-        old = {entry.name: entry for entry in await entries_of(self._repository, was.payload)} if was else {}
-        frame = Frame(todo, listing, old, settled=listing.settled)
-        if not todo.listed and todo.dirty and untouched(was, listing.folder) and todo.dirty.below.keys() <= old.keys():
-            self._pass_through(frame, todo.dirty)
-            return frame
-        if not todo.listed:
-            (frame.listing,) = await self._home.look([(todo.path, True)])
-            if frame.listing.folder is None:
-                return await self._enter(todo, frame.listing)
-        await self._compare(frame)
+            gone = not listing.trouble or todo.seen is None
+            entry = None if gone else self.contents.kept(todo.path.rpartition(b"/")[0], todo.seen, todo.was, listing.trouble)  # type: ignore[arg-type]
+            await self._finish(self._deliver(todo, entry))
+            return
+        frame = Frame(todo, listing, known, settled=listing.settled)
+        if todo.listed:
+            await self._compare(frame)
+        else:
+            frame.again = not (untouched(todo.was, listing.folder) and self._pass_through(frame))
+        await self._finish(frame)
+
+    async def _finish(self, frame: Frame | None) -> None:
+        """Leaves it, and those above for which it was the last; one that has to be listed after all is entered again."""
+        while frame is not None and not frame.open:
+            todo = frame.todo
+            if frame.again:
+                todo.dirty = Dirty(here=True, below=todo.dirty.below if todo.dirty else {})
+                self._todo.append(todo)
+                return
+            frame = self._deliver(todo, await self._leave(frame))
+
+    def _deliver(self, todo: Todo, entry: Entry | None) -> Frame | None:
+        """A folder is done, or (None) gone. Gone from one that was not listed means that this one has to be."""
+        frame = todo.parent
+        if frame is None:
+            self._entry = entry
+            return None
+        if entry is None:
+            frame.again, frame.settled = frame.partial, frame.partial
+        if not frame.kept or entry is not todo.was or todo.name in frame.entries:
+            frame.entries[todo.name] = entry
+        frame.open -= 1
         return frame
 
-    def _pass_through(self, frame: Frame, dirty: Dirty) -> None:
+    def _pass_through(self, frame: Frame) -> bool:
+        """Into the dirty ones below. False: one of them was not known."""
+        below, old = frame.todo.dirty.below if frame.todo.dirty else {}, frame.old()
+        if not below.keys() <= old.keys():
+            return False
         frame.partial = True
-        for name, entry in frame.old.items():
-            if name in dirty.below and entry.kind == Kind.FOLDER:
-                frame.waiting.append(Todo(join(frame.todo.path, name), name, entry, dirty.below[name]))
-            else:
-                frame.entries.append(entry)
+        for name, dirty in below.items():
+            if old[name].kind == Kind.FOLDER:
+                self._push(Todo(frame, join(frame.todo.path, name), name, old[name], dirty))
+        return True
+
+    def _push(self, todo: Todo) -> None:
+        assert todo.parent is not None
+        todo.parent.open += 1
+        if todo.was is None and self._late is not None:
+            self._late.append(todo)
+        else:
+            self._todo.append(todo)
 
     async def _compare(self, frame: Frame) -> None:
-        path, dirty = frame.todo.path, frame.todo.dirty
+        path, listing, sifted = frame.todo.path, frame.listing, frame.listing.sifted
+        old = sifted.others if sifted is not None and only_folders(listing.entries, sifted) else frame.old()
+        names = {seen.name for seen in listing.entries}
+        frame.kept = sifted is not None
+        gone = (sifted.missing | sifted.others.keys() if sifted is not None else old.keys()) - names
+        for name in gone:
+            self._left[old[name].ino] = old[name]
+            frame.entries[name] = None
         changed: list[tuple[Seen, Entry | None]] = []
-        names = {seen.name for seen in frame.listing.entries}
-        gone = {entry.ino: entry for name, entry in frame.old.items() if name not in names}
-        self._left.update(gone)
-        for seen in frame.listing.entries:
-            before = frame.old.get(seen.name)
+        for seen in listing.entries:
+            before = old.get(seen.name)
             if self._is_ignored(path, seen, before):
                 frame.ignored.add(seen.name)
+                frame.entries[seen.name] = None
             elif seen.kind == Kind.FOLDER:
-                self._folder(frame, seen, before, dirty)
+                self._folder(frame, seen, before)
             elif before is not None and untouched(before, seen):
-                frame.entries.append(before)
+                frame.entries[seen.name] = before
             else:
                 changed.append((seen, before or self._moved(seen)))
-        stored = await self.contents.store(path, changed)
-        frame.entries += stored
-        if len(stored) < len(changed) or any(entry.flags & (Flag.UNSETTLED | Flag.STALE) for entry in stored):
+        stored = {entry.name: entry for entry in await self.contents.store(path, changed)}
+        frame.entries |= {seen.name: stored.get(seen.name) for seen, _ in changed}
+        if len(stored) < len(changed) or any(entry.flags & (Flag.UNSETTLED | Flag.STALE) for entry in stored.values()):
             self.again.add(path)
         frame.settled &= len(stored) == len(changed)
 
@@ -182,50 +220,63 @@ class Walk:
             return False
         return self._ignores.ignored(join(path, seen.name), folder=seen.kind == Kind.FOLDER)
 
-    def _moved(self, seen: Seen) -> Entry | None:
+    def _moved(self, seen: Seen | None) -> Entry | None:
         """What had this inode and lost its name: its chunks, or its tree, are a good first guess. Every file below is still compared."""
-        left = self._left.get(seen.ino)
-        return left if left is not None and left.kind == seen.kind else None
+        left = self._left.get(seen.ino) if seen is not None else None
+        return left if left is not None and seen is not None and left.kind == seen.kind else None
 
-    def _folder(self, frame: Frame, seen: Seen, before: Entry | None, dirty: Dirty | None) -> None:
+    def _folder(self, frame: Frame, seen: Seen, before: Entry | None) -> None:
+        dirty = frame.todo.dirty
         known = before if before is not None and before.kind == Kind.FOLDER else None
         same = known is not None and known.ino == seen.ino
         below = dirty.below.get(seen.name) if dirty and same else None
         if dirty and same and below is None:
-            if known is not None and untouched(known, seen):
-                frame.entries.append(known)
+            if untouched(known, seen):
+                frame.entries |= {} if frame.kept else {seen.name: known}
                 return
             below = Dirty(here=True)
-        frame.waiting.append(Todo(join(frame.todo.path, seen.name), seen.name, known or self._moved(seen), below, seen))
+        if known is None:
+            frame.entries[seen.name] = None
+        elif not same:
+            self._left[known.ino] = known
+        self._push(Todo(frame, join(frame.todo.path, seen.name), seen.name, known or self._moved(seen), below, seen))
 
     async def _leave(self, frame: Frame) -> Entry:
-        self._count(frame)
-        if not frame.settled:
-            self.again.add(frame.todo.path)
-        entries = sorted(frame.entries)
-        was = frame.todo.was
-        if was and len(entries) == len(frame.old) and all(entry is frame.old.get(entry.name) for entry in entries):
-            payload = was.payload
-        else:
-            payload = await self._tree(entries)
-        folder = frame.listing.folder
+        todo, was, folder = frame.todo, frame.todo.was, frame.listing.folder
         assert folder is not None
-        size = sum(1 + (entry.size if entry.kind == Kind.FOLDER else 0) for entry in entries)
-        seen = folder._replace(name=frame.todo.name, size=size)
+        if not frame.settled:
+            self.again.add(todo.path)
+        if frame.kept and not frame.entries and was is not None:
+            payload, size = was.payload, was.size
+            self._had = self._had if todo.path else (size, False, False, False)
+        else:
+            payload, size = await self._changed(frame)
+        seen = folder._replace(name=todo.name, size=size)
         entry = entry_of(Reading(seen, xattrs=frame.listing.xattrs, settled=frame.settled), payload)
         return was if was == entry and was is not None else entry
 
-    def _count(self, frame: Frame) -> None:
-        names = {entry.name for entry in frame.entries} | frame.ignored
-        missing = [entry for name, entry in frame.old.items() if name not in names]
+    async def _changed(self, frame: Frame) -> tuple[bytes, int]:
+        """The tree of a folder in which something is, or may be, different; and how many entries there are below."""
+        old, was = frame.old(), frame.todo.was
+        self._count(frame, old)
+        now = [entry for entry in ({**old, **frame.entries} if frame.kept else frame.entries).values() if entry is not None]
+        size = sum(1 + (entry.size if entry.kind == Kind.FOLDER else 0) for entry in now)
+        if not frame.todo.path and was:
+            names = {entry.name for entry in now} | frame.ignored
+            self._had = (was.size, MARKER in old, MARKER not in names, not names)
+        if was and len(now) == len(old) and all(entry == old.get(entry.name) for entry in now):
+            return was.payload, size
+        return await self._tree(sorted(now)), size
+
+    def _count(self, frame: Frame, old: dict[bytes, Entry]) -> None:
+        """What is gone, and what came."""
+        missing = [old[name] for name, entry in frame.entries.items() if entry is None and name in old and name not in frame.ignored]
         for entry in missing:
             count = 1 + (entry.size if entry.kind == Kind.FOLDER else 0)
             self._gone[(frame.todo.path, entry.name)] = (entry.ino, count)
-        self._came.update(entry.ino for entry in frame.entries if entry.name not in frame.old)
-        if not frame.todo.path and frame.todo.was:
-            self._had = (frame.todo.was.size, MARKER in frame.old, MARKER not in names, not names)
+        self._came.update(entry.ino for name, entry in frame.entries.items() if entry is not None and name not in old)
         if self.withhold:
-            frame.entries += [entry._replace(flags=entry.flags | Flag.STALE) for entry in missing]
+            frame.entries |= {entry.name: entry._replace(flags=entry.flags | Flag.STALE) for entry in missing}
 
     async def _tree(self, entries: list[Entry]) -> bytes:
         parts = split_entries(entries)
@@ -233,16 +284,24 @@ class Walk:
         return ids[0][1] if len(ids) == 1 else await self._packer.add(b"t", encode_parts(ids))
 
 
+def only_folders(entries: Iterable[Seen], sifted: Sifted) -> bool:
+    """All else is just as it was."""
+    if sifted.missing or any(entry.kind != Kind.FOLDER for entry in sifted.others.values()):
+        return False
+    return all(seen.kind == Kind.FOLDER and seen.name in sifted.others for seen in entries)
+
+
 async def entries_of(repository: Repository, tree: bytes) -> list[Entry]:
-    data = await repository.blob(tree)
-    if data[:1] == b"E":
-        return decode_entries(data)
-    parts = decode_parts(data)
-    blobs = await repository.blobs(parts)
-    return [entry for part in parts for entry in decode_entries(blobs[part])]
+    return [entry for part in (await parts_of(repository, [tree]))[tree] for entry in decode_entries(part)]
+
+
+async def parts_of(repository: Repository, trees: Iterable[bytes]) -> dict[bytes, list[bytes]]:
+    """The `E` blobs of each."""
+    blobs = await repository.blobs(trees)
+    large = {tree: decode_parts(data) for tree, data in blobs.items() if data[:1] == b"S"}
+    parts = await repository.blobs(part for ids in large.values() for part in ids) if large else {}
+    return {tree: [parts[part] for part in large[tree]] if tree in large else [data] for tree, data in blobs.items()}
 
 
 def join(path: bytes, name: bytes) -> bytes:
     return path + b"/" + name if path else name
-
-

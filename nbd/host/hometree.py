@@ -20,8 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import Refused
-from ..homes.model import Kind, Seen, Xattrs
-from ..homes.ports import LargeFile, Listing, OpenHome, Reading
+from ..homes.encoding import HEAD, SECOND, heads
+from ..homes.model import Flag, Kind, Seen, Xattrs
+from ..homes.ports import LargeFile, Listing, OpenHome, Reading, Sifted
 from .beneath import FOLDER, PATH, open_beneath, openat2
 from .blocking import Blocking
 
@@ -35,6 +36,8 @@ KINDS = {
     stat.S_IFSOCK: Kind.SOCKET, stat.S_IFCHR: Kind.CHARACTER, stat.S_IFBLK: Kind.BLOCK,
 }  # fmt: skip
 DEVICES = (Kind.CHARACTER, Kind.BLOCK)
+TYPE, RIGHTS, LINKED = stat.S_IFMT(0o777777), 0o7777, int(Flag.LINKED)
+PACK_HEAD = HEAD.pack
 GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Not there, or no longer what it was when it was listed."""
 WAIT_BEFORE_AND_WRITE = 1 | 2
@@ -71,6 +74,9 @@ class DescriptorHome:
     async def look(self, folders: Sequence[tuple[bytes, bool]]) -> list[Listing]:
         return await self._door.run("the home", SECONDS, lambda: [self._look(path, listed=listed) for path, listed in folders])
 
+    async def sift(self, folders: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Listing]:
+        return await self._door.run("the home", SECONDS, lambda: [self._look(path, listed=True, known=known) for path, known in folders])
+
     async def read(self, folder: bytes, wanted: Sequence[Seen]) -> list[Reading]:
         return await self._door.run("the home", SECONDS, lambda: self._read(folder, wanted))
 
@@ -80,28 +86,30 @@ class DescriptorHome:
     async def close(self) -> None:
         os.close(self._root)
 
-    def _look(self, path: bytes, *, listed: bool) -> Listing:
+    def _look(self, path: bytes, *, listed: bool, known: Sequence[bytes] = ()) -> Listing:
         try:
             folder = open_beneath(self._root, path, FOLDER)
         except OSError as error:
             return Listing(None, trouble="" if error.errno in GONE else reason(error))
         try:
-            return self._listing(folder, listed=listed)
+            return self._listing(folder, listed=listed, known=known)
         except OSError as error:
             return Listing(None, trouble=reason(error))
         finally:
             os.close(folder)
 
-    def _listing(self, folder: int, *, listed: bool) -> Listing:
+    def _listing(self, folder: int, *, listed: bool, known: Sequence[bytes]) -> Listing:
         for _ in range(ATTEMPTS):
             before, settled = settle(folder)
             if self._owner is not None and before.st_uid != self._owner:
                 return Listing(None, trouble=f"belongs to uid {before.st_uid}")
             xattrs = xattrs_of(folder)
-            entries = seen_in(folder) if listed else ()
+            vouched, others = heads(known)
+            entries = seen_in(folder, vouched) if listed else ()
+            found = Listing(seen_as(b"", before), xattrs, entries, settled, "", Sifted(others, frozenset(vouched)) if known else None)
             if unchanged(before, os.fstat(folder)):
-                return Listing(seen_as(b"", before), xattrs, entries, settled)
-        return Listing(seen_as(b"", before), xattrs, entries, settled=False)
+                return found
+        return found._replace(settled=False)
 
     def _read(self, path: bytes, wanted: Sequence[Seen]) -> list[Reading]:
         try:
@@ -252,16 +260,28 @@ def seen_as(name: bytes, status: os.stat_result) -> Seen:
     )  # fmt: skip
 
 
-def seen_in(folder: int) -> tuple[Seen, ...]:
+def seen_in(folder: int, vouched: dict[bytes, bytes]) -> tuple[Seen, ...]:
+    """The names for which `vouched` does not have what stat says; what it has is taken out of it. A million names come by here at each look."""
     found = []
     with os.scandir(folder) as listing:
         for item in listing:
             try:
-                status = os.stat(item.name, dir_fd=folder, follow_symlinks=False)
+                status = item.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue
-            found.append(seen_as(os.fsencode(item.name), status))
+            name = os.fsencode(item.name)
+            if vouched.pop(name, None) != head_of(status):
+                found.append(seen_as(name, status))
     return tuple(sorted(found))
+
+
+def head_of(status: os.stat_result) -> bytes:
+    """As `encode_entry` writes it of a file that was read whole."""
+    mode, linked = status.st_mode, LINKED if status.st_nlink > 1 else 0
+    mtime, ctime = divmod(status.st_mtime_ns, SECOND), divmod(status.st_ctime_ns, SECOND)
+    return PACK_HEAD(
+        KINDS[mode & TYPE], linked, mode & RIGHTS, status.st_uid, status.st_gid, status.st_size, *mtime, *ctime, status.st_ino
+    )  # fmt: skip
 
 
 def read_whole(file: int, size: int) -> bytes:

@@ -55,7 +55,7 @@ class CountedHomes:
 class Counted:
     def __init__(self, home: OpenHome, counts: CountedHomes) -> None:
         self._home, self._counts = home, counts
-        self.look, self.read, self.open_large = home.look, home.read, home.open_large
+        self.look, self.sift, self.read, self.open_large = home.look, home.sift, home.read, home.open_large
 
     async def close(self) -> None:
         self._counts.now -= 1

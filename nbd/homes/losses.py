@@ -14,6 +14,7 @@ MOST_FOLDERS = 100_000
 MOST = 10_000
 Pair = tuple[bytes, bytes]
 """A folder's path, and its tree."""
+Mark = tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -30,7 +31,7 @@ class Losses:
 
 async def losses(repository: Repository, home: OpenHome, tree: bytes) -> Losses:
     """`tree` is the home's own. What came back under another name is not lost."""
-    found, came = Losses(), set[tuple[int, int]]()
+    found, came = Losses(), dict[Mark, bytes]()
     todo: list[Pair] = [(b"", tree)]
     looked = 0
     while todo and looked < MOST_FOLDERS and len(found.gone) < MOST:
@@ -40,10 +41,26 @@ async def losses(repository: Repository, home: OpenHome, tree: bytes) -> Losses:
         for (path, part), listing in zip(some, listings, strict=True):
             entries = await entries_of(repository, part)
             todo += compared(path, entries, listing, found)
-            came.update(newcomers(entries, listing))
+            names = {entry.name for entry in entries}
+            came |= {mark(seen): join(path, seen.name) for seen in listing.entries if seen.name not in names}
     found.whole = not todo
-    found.gone = sorted((path, entry) for path, entry in found.gone if (entry.ino, entry.kind) not in came)
+    moved = [await moved_to(repository, home, entry, came.get(mark(entry))) for _, entry in found.gone]
+    found.gone = sorted(one for one, elsewhere in zip(found.gone, moved, strict=True) if not elsewhere)
     return found
+
+
+def mark(one: Entry | Seen) -> Mark:
+    """By which a name is known again under another one. Inodes are used again, so for a file its time and size count too."""
+    return (one.ino, int(one.kind), *((one.size, one.mtime) if one.kind == Kind.FILE else ()))
+
+
+async def moved_to(repository: Repository, home: OpenHome, entry: Entry, path: bytes | None) -> bool:
+    """Whether it is at `path` now: a folder is the one it was if something that was in it still is."""
+    if path is None or entry.kind != Kind.FOLDER:
+        return path is not None
+    before = {mark(one) for one in await entries_of(repository, entry.payload)}
+    (listing,) = await home.look([(path, True)])
+    return not before or any(mark(seen) in before for seen in listing.entries)
 
 
 def compared(path: bytes, entries: list[Entry], listing: Listing, found: Losses) -> list[Pair]:
@@ -58,7 +75,3 @@ def compared(path: bytes, entries: list[Entry], listing: Listing, found: Losses)
 def still(seen: Seen | None) -> bool:
     return seen is not None and seen.kind == Kind.FOLDER
 
-
-def newcomers(entries: list[Entry], listing: Listing) -> set[tuple[int, int]]:
-    names = {entry.name for entry in entries}
-    return {(seen.ino, int(seen.kind)) for seen in listing.entries if seen.name not in names}

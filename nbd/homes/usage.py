@@ -52,6 +52,8 @@ class Visit:
     """Why it is left out of snapshots."""
     place: bytes = b""
     """The folder under which it is told, where it is left out."""
+    outermost: bool = False
+    """The rule is about this very folder."""
     culprit: str = ""
     suspect: bytes = b""
     """The folder that is the culprit."""
@@ -158,17 +160,14 @@ class Counting:
 
     def _below(self, visit: Visit, name: bytes) -> Visit:
         path = join(visit.path, name)
-        rule, place = visit.rule, visit.place
-        if not rule:
-            rule = self.rule(path, True)  # noqa: FBT003 - the port's shape
-            place = path
-        elif visit.path == visit.place and len(self._places) < MOST_PLACES:
+        rule, place = visit.rule or self.rule(path, True), visit.place  # noqa: FBT003 - the port's shape
+        if not visit.rule or (visit.outermost and len(self._places) < MOST_PLACES):
             place = path  # One level below what is left out is told apart: .cache/huggingface.
         culprit, suspect = visit.culprit, visit.suspect
         if not culprit:
             culprit = culprits.of_folder(path)
             suspect = b"" if not culprit or culprits.KINDS[culprit].together else path
-        return Visit(path, rule, place if rule else b"", culprit, suspect)
+        return Visit(path, rule, place if rule else b"", bool(rule) and not visit.rule, culprit, suspect)
 
     def _suspicious(self, visit: Visit, file: Sized) -> None:
         kind = "" if visit.culprit else culprits.of_file(file.name, file.bytes)

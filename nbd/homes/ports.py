@@ -114,6 +114,15 @@ class Notes(Protocol):
 
 
 class Listing(NamedTuple):
+class Sifted(NamedTuple):
+    """What is known of a folder, after it was compared with what is there."""
+
+    others: dict[bytes, Entry]
+    """The known entries for which stat cannot vouch: folders, and what was not read whole."""
+    missing: frozenset[bytes]
+    """Names for which it could have, and that are not there, or no longer just so."""
+
+
     """A folder as it was at one moment. `trouble`: why it could not be read; neither `folder` nor `trouble`: there is no such folder (any more).
 
     With `sifted`, `entries` lacks the names that are just as the known folder says."""

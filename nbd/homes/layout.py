@@ -14,6 +14,7 @@ from ..errors import InvalidInput
 
 USER = "{user}"
 SHAPES = f"s3://bucket/prefix, az://container/prefix, gs://bucket/prefix; one bucket a person: s3://nbd-{USER}"
+BRACES = re.compile(r"\{.*?\}|[{}]")
 SEGMENT = re.compile(r"[A-Za-z0-9._@=+-]+")
 FIXED_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,221}")
 """Of a bucket that exists already: S3's oldest and other vendors' may be called what new ones may not."""
@@ -76,8 +77,7 @@ class Layout:
         """Whose this folder below `root` of a shared bucket is; None if nobody's."""
         before, _, after = self._path[self._place].partition(USER)
         name = folder.removeprefix(before).removesuffix(after)
-        person = unquote(name, errors="surrogateescape")
-        return person if f"{before}{name}{after}" == folder and part_of(person) == name else None
+        return unquoted(name) if f"{before}{name}{after}" == folder else None
 
 
 def parse(where: str) -> Layout:
@@ -87,7 +87,7 @@ def parse(where: str) -> Layout:
     prefix = prefix.removesuffix("/")
     if not found or scheme not in ("s3", "az", "gs") or not bucket:
         raise wrong(where, "is not a store")
-    if set(re.findall(r"\{.*?\}|[{}]", where)) - {USER} or where.count(USER) > 1:
+    if set(BRACES.findall(where)) - {USER} or where.count(USER) > 1:
         raise wrong(where, f"may hold {USER} once, and no other brace")
     if USER in bucket:
         fixed = bucket.replace(USER, "")
@@ -112,6 +112,12 @@ def part_of(person: str) -> str:
     if part.endswith("."):
         part = part[:-1] + "%2E"
     return f"%2E{part[1:]}" if part.startswith(".") else part
+
+
+def unquoted(name: str) -> str | None:
+    """Whose part this is; None for what `part_of` never makes."""
+    person = unquote(name, errors="surrogateescape")
+    return person if person and part_of(person) == name else None
 
 
 def bucket_part(person: str, room: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,91 +12,127 @@ import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from ..errors import Conflict, Deadline, HostUnfit, InvalidInput, NbdError, NotFound, Unreachable
+from ..errors import Deadline, InvalidInput, NbdError
 from ..homes.ports import Stored, Versioned
+from .storewords import Said, trouble
 
-SECONDS = 120.0
+PATIENCE_SECONDS = 30.0
+SLOWEST = 64 << 10
+"""Bytes a second. Who is slower is taken for gone."""
+CONNECT_SECONDS = 10
+LONGEST_SECONDS = 24 * 3600
 KINDS: Mapping[str, Any] = {"s3": S3Store, "az": AzureStore, "gs": GCSStore}
-DENIED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+# S3 checks the body against its hash: a cut body is refused, not kept. One delete a request: not every compatible store has the other kind.
+ALWAYS: Mapping[str, Mapping[str, Any]] = {"s3": {"checksum_algorithm": "SHA256", "disable_bulk_delete": "true"}}
+BEHIND_OUR_BACK = ("AWS_", "AZURE_", "GOOGLE_", "IDENTITY_", "MSI_")
 
 
 class BucketStore:
-    """`url`: s3://bucket/prefix, az://container/prefix, gs://bucket/prefix. `secrets`: obstore's options, read from files by the caller."""
+    """`url`: s3://bucket/prefix, az://container/prefix, gs://bucket/prefix. `secrets`: obstore's options, read from files by the caller; without
+    credentials among them, obstore asks the cloud's metadata service for some. Keeps its connections open."""
 
-    def __init__(self, url: str, secrets: Mapping[str, str], client: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, url: str, secrets: Mapping[str, str], client: Mapping[str, Any] | None = None, patience: float = PATIENCE_SECONDS) -> None:
         scheme, _, rest = url.partition("://")
         bucket, _, prefix = rest.partition("/")
         if scheme not in KINDS or not bucket:
-            raise InvalidInput(f"{url} is not a store", hint="s3://bucket/prefix, az://container/prefix or gs://bucket/prefix")
-        # Retries are the wrapper's, which knows what may be repeated. S3 checks the body against its hash: a cut body is refused, not kept.
-        checked: dict[str, Any] = {"checksum_algorithm": "SHA256"} if scheme == "s3" else {}
-        options: dict[str, Any] = {"client_options": {"timeout": "60s", **(client or {})}, "retry_config": {"max_retries": 0}}
-        self._name = url
+            raise InvalidInput(f"{url} is not a store", hint="s3://bucket/prefix, az://container/prefix or gs://bucket/prefix", code="bad_config")
+        forget_environment()
+        # The deadlines are ours, for they depend on the size; so are the retries, for we know what may be repeated.
+        line: dict[str, Any] = {"timeout": f"{LONGEST_SECONDS}s", "connect_timeout": f"{CONNECT_SECONDS}s", **(client or {})}
+        options: dict[str, Any] = {"client_options": line, "retry_config": {"max_retries": 0}, **ALWAYS.get(scheme, {}), **secrets}
+        self.url, self._patience = url.rstrip("/"), patience
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         try:
-            self._store = KINDS[scheme](bucket, prefix=prefix or None, **options, **checked, **secrets)
+            self._store = KINDS[scheme](bucket, **options)
         except (exceptions.BaseError, TypeError, ValueError) as error:
             # The text may name an option and never its value.
             raise InvalidInput(f"the store {url} cannot be opened: {str(error).splitlines()[0][:200]}", code="bad_config") from None
 
-    async def create(self, key: str, data: bytes) -> None:
-        async with self._explained(key):
+    def below(self, prefix: str) -> BucketStore:
+        """The same bucket by the same connections, further down."""
+        store = object.__new__(BucketStore)
+        store._store, store._patience = self._store, self._patience
+        store.url, store._prefix = f"{self.url}/{prefix}", f"{self._prefix}{prefix}/"
+        return store
+
+    async def create(self, key: str, data: bytes) -> str | None:
+        async with self._explained(key, len(data)):
             try:
-                await obstore.put_async(self._store, key, data, mode="create", use_multipart=False)
-            except exceptions.AlreadyExistsError:
-                return
+                result = await obstore.put_async(self._store, self._prefix + key, data, mode="create", use_multipart=False)
+            except exceptions.AlreadyExistsError as error:
+                if "ConditionalRequestConflict" in str(error):
+                    raise
+                return None
+        return version_of(result)
 
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
         mode: Any = "create" if expected is None else dict(zip(("e_tag", "version"), expected.split("\n"), strict=False))
-        async with self._explained(key):
-            result = await obstore.put_async(self._store, key, data, mode=mode, use_multipart=False)
+        async with self._explained(key, len(data)):
+            result = await obstore.put_async(self._store, self._prefix + key, data, mode=mode, use_multipart=False)
         return version_of(result)
 
     async def fetch(self, key: str) -> Versioned:
-        async with self._explained(key):
-            result = await obstore.get_async(self._store, key)
-            data = bytes(await result.bytes_async())
-            return Versioned(data, version_of(result.meta))
+        async with self._explained(key, 0):
+            result = await obstore.get_async(self._store, self._prefix + key)
+        async with self._explained(key, result.meta["size"]):
+            return Versioned(bytes(await result.bytes_async()), version_of(result.meta))
 
     async def read(self, key: str, offset: int, length: int) -> bytes:
-        async with self._explained(key):
-            return bytes(await obstore.get_range_async(self._store, key, start=offset, length=length))
+        async with self._explained(key, length):
+            try:
+                return bytes(await obstore.get_range_async(self._store, self._prefix + key, start=offset, length=length))
+            except exceptions.GenericError as error:
+                if Said("", str(error)).past_the_end:
+                    return b""
+                raise
+
+    async def folders(self, prefix: str) -> list[str]:
+        """The names of the folders right below `prefix`, which is empty or ends with a slash."""
+        async with self._explained(prefix, 0):
+            found = await obstore.list_with_delimiter_async(self._store, (self._prefix + prefix).rstrip("/") or None)
+        return sorted(path.rpartition("/")[2] for path in found["common_prefixes"])
 
     async def list(self, prefix: str) -> list[Stored]:
         found = []
-        folder, _, rest = prefix.rpartition("/")
-        async with self._explained(prefix):
-            async for batch in obstore.list(self._store, folder or None):
-                found += [Stored(meta["path"], meta["size"]) for meta in batch if meta["path"].rpartition("/")[2].startswith(rest) or not rest]
+        whole = self._prefix + prefix
+        stream = obstore.list(self._store, whole.rpartition("/")[0] or None, chunk_size=1000)
+        while batch := await self._next(stream, prefix):
+            found += [Stored(meta["path"][len(self._prefix) :], meta["size"]) for meta in batch if meta["path"].startswith(whole)]
         return sorted(found)
 
     async def delete(self, key: str) -> None:
-        async with self._explained(key):
+        async with self._explained(key, 0):
             try:
-                await obstore.delete_async(self._store, key)
-            except (exceptions.NotFoundError, FileNotFoundError):
-                return
+                await obstore.delete_async(self._store, self._prefix + key)
+            except (exceptions.NotFoundError, FileNotFoundError) as error:
+                if "<Code>" not in str(error) or "NoSuchKey" in str(error):
+                    return
+                raise
+
+    async def _next(self, stream: Any, prefix: str) -> Any:
+        async with self._explained(prefix, 0):
+            return await anext(stream, None)
 
     @asynccontextmanager
-    async def _explained(self, key: str) -> AsyncIterator[None]:
+    async def _explained(self, key: str, size: int) -> AsyncIterator[None]:
+        seconds = self._patience + size / SLOWEST
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(seconds):
                 yield
         except NbdError:
             raise
         except TimeoutError:
-            raise Deadline(f"the store {self._name} did not answer within {SECONDS:g} s", code="store_away") from None
-        except (exceptions.NotFoundError, FileNotFoundError):
-            raise NotFound(f"{key} is not in the store {self._name}", code="store_missing") from None
-        except (exceptions.PreconditionError, exceptions.AlreadyExistsError):
-            raise Conflict(f"{key} was changed by another", code="store_changed") from None
-        except DENIED:
-            hint = "look at the credentials, and at what their policy allows"
-            raise HostUnfit(f"the store {self._name} denies access", code="store_unfit", hint=hint) from None
+            raise Deadline(f"the store {self.url} did not answer within {seconds:.0f} s", code="store_away") from None
         except (exceptions.BaseError, OSError) as error:
-            # The text of a request may name the bucket and the key, never the credentials; one line is enough.
-            raise Unreachable(f"the store {self._name} fails: {str(error).splitlines()[0][:200]}", code="store_away") from None
+            raise trouble(Said(type(error).__name__, str(error)), self.url, key) from None
 
 
 def version_of(facts: Any) -> str:
     """Azure and S3 go by e-tag, GCS by version: both travel."""
     return "\n".join(str(facts.get(name)) for name in ("e_tag", "version") if facts.get(name) is not None)
+
+
+def forget_environment() -> None:
+    """obstore takes credentials and endpoints from the environment, too. Ours come from files alone."""
+    for name in [name for name in os.environ if name.startswith(BEHIND_OUR_BACK)]:
+        del os.environ[name]

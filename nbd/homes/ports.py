@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from .dirt import DirtySet
 from .model import Entry, HomeFacts, HomeNote, Seen, Xattrs
 from .room import Space
 from .usage import Here
@@ -113,7 +114,6 @@ class Notes(Protocol):
         """The note with these fields changed; durable when it returns. Two at once lose nothing of each other's."""
 
 
-class Listing(NamedTuple):
 class Sifted(NamedTuple):
     """What is known of a folder, after it was compared with what is there."""
 
@@ -123,6 +123,7 @@ class Sifted(NamedTuple):
     """Names for which it could have, and that are not there, or no longer just so."""
 
 
+class Listing(NamedTuple):
     """A folder as it was at one moment. `trouble`: why it could not be read; neither `folder` nor `trouble`: there is no such folder (any more).
 
     With `sifted`, `entries` lacks the names that are just as the known folder says."""
@@ -132,6 +133,7 @@ class Sifted(NamedTuple):
     entries: tuple[Seen, ...] = ()
     settled: bool = True
     trouble: str = ""
+    sifted: Sifted | None = None
 
 
 class Reading(NamedTuple):
@@ -142,7 +144,6 @@ class Reading(NamedTuple):
 
     seen: Seen | None
     data: bytes = b""
-    sifted: Sifted | None = None
     segments: tuple[tuple[int, int], ...] = ()
     xattrs: Xattrs = ()
     settled: bool = True
@@ -170,6 +171,9 @@ class OpenHome(Protocol):
     async def look(self, folders: Sequence[tuple[bytes, bool]]) -> list[Listing]:
         """Each folder, with its entries if the flag says so."""
 
+    async def sift(self, folders: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Listing]:
+        """Each folder, compared with the `E` blobs of its stored tree."""
+
     async def read(self, folder: bytes, wanted: Sequence[Seen]) -> list[Reading]:
         """Small files whole, links, xattrs of everything. Never a torn file: what keeps changing comes back with trouble."""
 
@@ -180,9 +184,6 @@ class OpenHome(Protocol):
 
 
 class Homes(Protocol):
-    async def sift(self, folders: Sequence[tuple[bytes, Sequence[bytes]]]) -> list[Listing]:
-        """Each folder, compared with the `E` blobs of its stored tree."""
-
     async def open(self, path: str, owner: int | None) -> OpenHome:
         """Raises Refused(code=home_missing) if there is no such folder, or not `owner`'s."""
 
@@ -275,3 +276,35 @@ class Target(Protocol):
 
     async def dress(self, folders: Sequence[tuple[bytes, Entry]]) -> list[str]:
         """Modes, attributes and times of folders, in this order; the last thing done to each."""
+
+
+class Watch(Protocol):
+    """What tells of the changes in one home while it is kept. It is a hint: a look at everything stays the proof."""
+
+    name: str
+    whole: bool
+    """Whether it tells of every change. Of a home on another machine's disk it does not: who works there is not seen here."""
+
+    def told(self) -> float:
+        """All that changed before this moment (of `time.monotonic`) has been marked."""
+
+    def lost(self) -> str:
+        """Why it tells nothing any more; empty while it does. What it may have missed was marked before this is said."""
+
+    async def sound(self) -> str:
+        """Looks whether what it watches is still what stands at the home's path; why not, else empty."""
+
+    async def close(self) -> None: ...
+
+
+class ChangeSource(Protocol):
+    name: str
+
+    @property
+    def turn(self) -> int:
+        """Another number: a try that failed may go well now."""
+
+    async def watch(self, home: HomeRequest, dirt: DirtySet, hidden: Callable[[bytes], bool]) -> Watch:
+        """From its return on every change in the home marks its folder in `dirt`, from any thread and a moment later; what it cannot know marks
+        everything. `hidden` says which folders do not matter. Raises HostUnfit(code=no_events) where this host, or this home's disk, has no such
+        source, and says why; Refused(home_missing); Deadline."""

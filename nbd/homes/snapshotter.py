@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import Conflict
 from . import guards
 from .encoding import encode_part
-from .model import FORMAT, Entry, Listed, Snapshot
+from .model import FORMAT, Entry, Listed, Skipped, Snapshot
 from .packer import Packer
 from .ports import Ignores, OpenHome
 from .repository import Repository
@@ -38,6 +38,9 @@ class Report:
     """A file with several names changed: a look at everything finds the other names."""
     withheld: str
     """Why deletions were not recorded, until a person confirms; empty if there is nothing to confirm."""
+    skipped: tuple[Skipped, ...]
+    """The first of what was looked at and cannot be kept."""
+    skipped_count: int
     changed: bool
     """False: the tree is as it was, and no snapshot was needed."""
 
@@ -79,14 +82,15 @@ class Snapshotter:
             if entry is None:
                 raise guards.missing("its folder cannot be read")
         tree = (await packer.add(b"t", encode_part([entry]))).hex()
-        found = (frozenset(walk.again), walk.contents.relinked and dirty is not None, withheld)
+        skipped, skipped_count = tuple(walk.contents.skipped[:SHOWN_SKIPPED]), len(walk.contents.skipped)
+        found = (frozenset(walk.again), walk.contents.relinked and dirty is not None, withheld, skipped, skipped_count)
         if before is not None and parent is not None and before.tree == tree and not request.name:
             return Report(parent, before, *found, changed=False)
         places = await packer.flush()
         snapshot = Snapshot(
             format=FORMAT, time=max(self._now(), parent.time + 1 if parent else 0), name=request.name, event=request.event, tree=tree,
             parent=parent.id if parent else "", entries=entry.size, stored=sum(place.sealed for place in places), rules=self._ignores.digest,
-            skipped=tuple(walk.contents.skipped[:SHOWN_SKIPPED]), skipped_count=len(walk.contents.skipped), withheld=lost if withheld else 0,
+            skipped=skipped, skipped_count=skipped_count, withheld=lost if withheld else 0,
         )  # fmt: skip
         return Report(await self._repository.commit(places, snapshot), snapshot, *found, changed=True)
 

@@ -57,7 +57,8 @@ class Large:
         return self._digest
 
     async def put(self, objects: Objects, key: str, expected: str | None) -> str:
-        return await objects.put_large(key, self._parts(), expected)
+        assert self.reading.seen is not None
+        return await objects.put_large(key, self._parts(), self.reading.seen.size, expected)
 
     async def _parts(self) -> AsyncIterator[bytes]:
         """From its beginning to its end, as it was at one moment: else Torn is raised in place of an end."""

@@ -30,7 +30,7 @@ class Objects(Protocol):
     async def put(self, key: str, data: bytes, expected: str | None) -> str:
         """In place of this version alone (None: of nothing). Atomic. Raises Conflict(code=store_changed). Returns the new version."""
 
-    async def put_large(self, key: str, content: AsyncIterator[bytes], expected: str | None) -> str:
+    async def put_large(self, key: str, content: AsyncIterator[bytes], size: int, expected: str | None) -> str:
         """The same, part by part; `expected` is asked for just before the end, which is all that a store can be asked. What `content` raises leaves
         the object as it was, and is raised."""
 

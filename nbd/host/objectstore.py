@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from ..errors import Deadline, InvalidInput, NbdError
+from ..errors import Conflict, Damaged, Deadline, InvalidInput, NbdError
 from ..homes.ports import Stored, Versioned
 from .storewords import Said, trouble
 
@@ -21,6 +22,8 @@ SLOWEST = 64 << 10
 """Bytes a second. Who is slower is taken for gone."""
 CONNECT_SECONDS = 10
 LONGEST_SECONDS = 24 * 3600
+PART, MOST_PARTS = 8 << 20, 9000
+"""Of a streamed upload: S3 takes 10,000."""
 KINDS: Mapping[str, Any] = {"s3": S3Store, "az": AzureStore, "gs": GCSStore}
 # S3 checks the body against its hash: a cut body is refused, not kept. One delete a request: not every compatible store has the other kind.
 ALWAYS: Mapping[str, Mapping[str, Any]] = {"s3": {"checksum_algorithm": "SHA256", "disable_bulk_delete": "true"}}
@@ -123,13 +126,66 @@ class BucketStore:
             raise
         except TimeoutError:
             raise Deadline(f"the store {self.url} did not answer within {seconds:.0f} s", code="store_away") from None
+        except exceptions.InvalidPathError as error:
+            raise Damaged(f"the store {self.url} has an object whose name no file can have: {name_in(str(error))}", code="odd_name") from None
         except (exceptions.BaseError, OSError) as error:
             raise trouble(Said(type(error).__name__, str(error)), self.url, key) from None
+
+
+class PlainBucket(BucketStore):
+    """Objects as other tools see them too, each with its version: what attached data needs beyond the port."""
+
+    async def look(self, key: str) -> Mapping[str, Any]:
+        """Its facts, as obstore gives them. Raises NotFound."""
+        async with self._explained(key, 0):
+            return dict(await obstore.head_async(self._store, self._prefix + key))
+
+    async def every(self) -> list[Mapping[str, Any]]:
+        """Facts of all below the prefix, by keys relative to it. Raises Damaged(odd_name) where obstore cannot say one of the names: then it says
+        nothing of any of them."""
+        found: list[Mapping[str, Any]] = []
+        stream = obstore.list(self._store, self._prefix.rstrip("/") or None, chunk_size=1000)
+        while batch := await self._next(stream, "its listing"):
+            found += [{**facts, "path": facts["path"][len(self._prefix) :]} for facts in batch]
+        return found
+
+    async def level(self, folder: str) -> tuple[list[Mapping[str, Any]], list[str]]:
+        """The same of one folder alone (empty: the prefix itself), and the folders in it."""
+        async with self._explained(folder, 0):
+            found = await obstore.list_with_delimiter_async(self._store, (self._prefix + folder).rstrip("/") or None)
+        start = len(self._prefix)
+        return [{**facts, "path": facts["path"][start:]} for facts in found["objects"]], [path[start:] for path in found["common_prefixes"]]
+
+    async def read_version(self, key: str, e_tag: str, offset: int, length: int) -> bytes:
+        """Raises Conflict(store_changed) where there is another version, or none."""
+        options: Any = {"range": (offset, offset + length), "if_match": e_tag}
+        async with self._explained(key, length):
+            try:
+                result = await obstore.get_async(self._store, self._prefix + key, options=options)
+                data = bytes(await result.bytes_async())
+            except exceptions.GenericError as error:
+                if Said("", str(error)).past_the_end:
+                    return b""
+                raise
+            if result.meta["e_tag"] != e_tag:
+                raise Conflict(f"{key} was changed by another", code="store_changed")
+            return data
+
+    async def stream(self, key: str, parts: AsyncIterator[bytes], size: int) -> Mapping[str, Any]:
+        """Uploads part by part; nothing is seen of it before the end, and what `parts` raises takes it back. Unconditional."""
+        chunk = max(PART, -(-size // MOST_PARTS))
+        async with self._explained(key, size):
+            return dict(await obstore.put_async(self._store, self._prefix + key, parts, use_multipart=True, chunk_size=chunk, max_concurrency=3))
 
 
 def version_of(facts: Any) -> str:
     """Azure and S3 go by e-tag, GCS by version: both travel."""
     return "\n".join(str(facts.get(name)) for name in ("e_tag", "version") if facts.get(name) is not None)
+
+
+def name_in(text: str) -> str:
+    found = re.search(r'[Pp]ath "(.{1,200}?)"[ :]', text)
+    return found[1] if found else text.partition("\n")[0][:200]
 
 
 def forget_environment() -> None:

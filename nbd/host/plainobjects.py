@@ -1,0 +1,120 @@
+"""Plain objects below a prefix: the port of attached data on a bucket. Versions are e-tags; Google also wants a number as a condition."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from ..errors import Conflict, Damaged, HostUnfit, NbdError, NotFound
+from ..homes.attached_model import Remote, There
+from ..homes.attached_names import Named, sorted_out
+from ..homes.attached_url import Place
+from .credentials import Access
+from .objectstore import PlainBucket
+
+T = TypeVar("T")
+BUDGET_SECONDS, FIRST_SECONDS, LONGEST_SECONDS = 30.0, 0.2, 5.0
+
+
+class PlainObjects:
+    def __init__(self, place: Place, access: Access, patience: float = 30.0) -> None:
+        """Raises InvalidInput."""
+        self._place = place
+        self._bucket = PlainBucket(place.url, access.options, access.client, patience)
+
+    async def listing(self) -> There:
+        try:
+            found, closed = await self._again(self._bucket.every), dict[str, str]()
+        except Damaged:
+            # One odd name anywhere, and the library says nothing at all. Folder by folder, only the folder that has it is left out.
+            found, closed = await self._by_folder()
+        if "" in closed:
+            raise HostUnfit(closed[""], code="data_unfit", hint="rename or remove that object, or attach a folder beside it")
+        named = (Named(facts["path"], remote_of(facts)) for facts in found if facts["path"])
+        return sorted_out(named, closed, self._place.prefix)
+
+    async def look(self, key: str) -> str | None:
+        try:
+            return str((await self._again(lambda: self._bucket.look(key)))["e_tag"])
+        except NotFound:
+            return None
+
+    async def read(self, key: str, version: str, offset: int, length: int) -> bytes:
+        try:
+            return await self._again(lambda: self._bucket.read_version(key, version, offset, length))
+        except NotFound:
+            raise Conflict(f"{key} was deleted by another", code="store_changed") from None
+
+    async def put(self, key: str, data: bytes, expected: str | None) -> str:
+        return (await self._again(lambda: self._replace(key, data, expected))).partition("\n")[0]
+
+    async def put_large(self, key: str, content: AsyncIterator[bytes], size: int, expected: str | None) -> str:
+        """Once: who calls has read the file to its end."""
+
+        async def parts() -> AsyncIterator[bytes]:
+            async for part in content:
+                yield part
+            await self._still(key, expected)
+
+        return str((await self._bucket.stream(key, parts(), size))["e_tag"])
+
+    async def delete(self, key: str, expected: str) -> None:
+        version = await self.look(key)
+        if version is None:
+            return
+        if version != expected:
+            raise Conflict(f"{key} was changed by another", code="store_changed")
+        await self._again(lambda: self._bucket.delete(key))
+
+    async def _replace(self, key: str, data: bytes, expected: str | None) -> str:
+        condition = expected
+        if expected is not None and self._place.scheme == "gs":
+            facts = await self._still(key, expected)
+            condition = f"{expected}\n{facts['version']}"
+        try:
+            return await self._bucket.replace(key, data, condition)
+        except NotFound:
+            raise Conflict(f"{key} was deleted by another", code="store_changed") from None
+
+    async def _still(self, key: str, expected: str | None) -> Mapping[str, Any]:
+        """Raises Conflict unless the version there is the expected one (None: there is none)."""
+        try:
+            facts = await self._again(lambda: self._bucket.look(key))
+        except NotFound:
+            facts = {}
+        if facts.get("e_tag") != expected:
+            raise Conflict(f"{key} was changed by another", code="store_changed")
+        return facts
+
+    async def _by_folder(self) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+        found: list[Mapping[str, Any]] = []
+        closed: dict[str, str] = {}
+        waiting = [""]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                objects, folders = await self._again(lambda: self._bucket.level(folder))  # noqa: B023 - awaited before the next turn
+            except Damaged as error:
+                closed[folder] = error.message
+                continue
+            found += objects
+            waiting += [name.rstrip("/") for name in folders]
+        return found, closed
+
+    async def _again(self, call: Callable[[], Awaitable[T]]) -> T:
+        loop = asyncio.get_running_loop()
+        end, pause = loop.time() + BUDGET_SECONDS, FIRST_SECONDS
+        while True:
+            try:
+                return await call()
+            except NbdError as error:
+                if not error.retryable or loop.time() + pause > end:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, LONGEST_SECONDS)
+
+
+def remote_of(facts: Mapping[str, Any]) -> Remote:
+    return Remote(int(facts["size"]), str(facts["e_tag"]), int(facts["last_modified"].timestamp() * 1e6) * 1000)

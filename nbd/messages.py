@@ -18,7 +18,9 @@ class StartRequest:
     editor: str | None = None
     gpus: int | None = None
     wait: bool = False
-    """Queue when nothing fits now, instead of being refused."""
+    """Queue when nothing fits now, instead of being refused; and wait for a store from which the home has to come."""
+    empty_home: bool = False
+    """Start on the home as it is, also if it is empty or half and its snapshots could not be brought back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ class HomeView:
     """None where it cannot be known now."""
     withheld: str = ""
     """Why what is gone from the home stays in its snapshots until the person confirms; empty where nothing waits for that."""
+    alarms: tuple[str, ...] = ()
+    """What else a person has to know of, each a sentence with its next step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +427,8 @@ class RestoreView:
     damaged: tuple[Unkept, ...] = ()
     total: int = 0
     """So many entries there are to be restored; 0 while that is not known."""
+    total_bytes: int = 0
+    already_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

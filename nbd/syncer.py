@@ -29,6 +29,7 @@ from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
 from .host import privileges, systemd
 from .host.homefolder import DescriptorFolders
+from .host.homenotes import NoteFiles
 from .host.homesizes import DescriptorSizes
 from .host.hometree import DescriptorHomes
 from .host.ignores import IgnoreRules
@@ -53,6 +54,7 @@ class Desk:
 
         return [
             route("ready", "Make a home ready for a notebook", HomeReady, self.ready, HomeRequest),
+            route("accept", "It is as it should be, empty or half", dict[str, str], self.accept, HomeRequest),
             route("watch", "Exactly these homes are in use", dict[str, str], self.watch, InUse),
             route("flush", "A snapshot of what is there now", HomeView, self.flush, FlushWish),
             route("status", "How a home is kept", HomeView, self.status, HomeRequest),
@@ -64,9 +66,13 @@ class Desk:
 
     async def ready(self, ask: Ask) -> HomeReady:
         home: HomeRequest = ask.body
-        facts = await self._keeper.ready(home)
+        ready = await self._steward.ready(home)
         await self._surveyor.admit(home)
-        return HomeReady(facts.path, facts.free_bytes, facts.total_bytes, await self._steward.left(home))
+        return ready
+
+    async def accept(self, ask: Ask) -> dict[str, str]:
+        await self._keeper.accept(ask.body)
+        return {}
 
     async def watch(self, ask: Ask) -> dict[str, str]:
         body: InUse = ask.body
@@ -103,11 +109,12 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     settings = config.homes
     vault = open_vault(settings, places.sync_state)
     means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every)
-    steward = Steward(means, protect=settings.protect)
+    keeper = Keeper(means, NoteFiles(places.sync_state / "homes"), DescriptorFolders())
+    steward = Steward(means, keeper, protect=settings.protect)
     policy = Policy(settings.quota or 0, dict(settings.quotas), settings.over_quota == "refuse")
     surveyor = Surveyor(Tools(DescriptorSizes(), means.homes, IgnoreRules, policy, means.wall, settings.measure_every))
     insight = Insight(vault, means.homes, surveyor, settings.tariff or "")
-    desk = Desk(Keeper(DescriptorFolders()), steward, surveyor, insight)
+    desk = Desk(keeper, steward, surveyor, insight)
     server, restores = Server([*desk.routes(), *HomeWindow(insight).routes()], only_core), RestoreDoor(steward)
     questions, streams = sockets_of(places)
     await restores.listen(streams)

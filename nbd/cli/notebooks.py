@@ -25,7 +25,7 @@ DETACH = Arg(("-d", "--detach"), "do not wait until it is done", kind=None)
 
 def start(call: Call) -> int:
     args = call.args
-    status, message = call.client.ask("POST", "/v1/notebooks", StartRequest(args.name, args.profile, args.editor, args.gpus, args.wait))
+    status, message = call.client.ask("POST", "/v1/notebooks", StartRequest(args.name, args.profile, args.editor, args.gpus, args.wait, args.empty_home))
     view = typed(NotebookView, message)
     if view.state == "STARTING" and args.detach:
         emit(call, message, lambda: call.out.tell(f"{label(view)} is starting; see: nbctl show {label(view)}"))
@@ -228,7 +228,8 @@ START = Verb(
         Arg(("-p", "--profile"), "what it runs on: nbctl profile ls", metavar="PROFILE", words=Words.PROFILES),
         Arg(("-e", "--editor"), "another editor than the profile's", metavar="EDITOR"),
         Arg(("-g", "--gpus"), "how many GPUs, if not what the profile says", metavar="N", kind=natural),
-        Arg(("-w", "--wait"), "queue when nothing fits now, instead of being refused", kind=None),
+        Arg(("-w", "--wait"), "queue when nothing fits now, instead of being refused; wait for a store that is away", kind=None),
+        Arg(("--empty-home",), "do not bring an empty or half home back from its snapshots", kind=None),
         DETACH,
     ),
 )

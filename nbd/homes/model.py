@@ -31,15 +31,46 @@ class HomeFacts:
     owner_uid: int = -1
     free_bytes: int = 0
     total_bytes: int = 0
+    mounted: bool = False
+    """A file system of its own begins here."""
+    inode: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HomeReady:
+    """`bring`: why the home has to be brought to its newest snapshot before a notebook may start in it; empty when it need not."""
+
     path: str
     free_bytes: int
     total_bytes: int
-    snapshots_left: int = 0
-    """So many snapshots are in the store, and the home is empty: a new box, or something is not mounted."""
+    bring: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeNote:
+    """What this box must not forget of a person's home: kept on the box, durable before anything is done that follows from it."""
+
+    bringing: str = ""
+    """This snapshot is being brought here. While that is so the home is half: nothing is recorded of it, and it is brought to its end first."""
+    base: str = ""
+    """The snapshot that the home was before: what differs from it is brought. Empty: everything is."""
+    brought: str = ""
+    """The snapshot that was brought here last."""
+    accepted: int = 0
+    """The inode of the home that is as it should be, whatever the last snapshot had: the next look records it so. 0: nobody said so."""
+    told: str = ""
+    """The newest snapshot of another box of which the person was told, and which is kept."""
+    parted: str = ""
+    """The same, while it is worth telling."""
+    mounted: bool = False
+    """A file system of its own began at the home when it was last used here."""
+    pruned: int = 0
+    """When what the retention does not keep was dropped last; nanoseconds since 1970, as the next two."""
+    sampled: int = 0
+    proven: int = 0
+    """When a part, and when all of what is kept was last read and found to be what was stored, or not."""
+    damages: tuple[str, ...] = ()
+    """What the last of those found; empty for nothing."""
 
 
 class Kind(IntEnum):
@@ -139,6 +170,8 @@ class Snapshot:
     skipped: tuple[Skipped, ...] = ()
     skipped_count: int = 0
     withheld: int = 0
+    box: str = ""
+    """Of which box's home it is; empty where that was not noted yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +182,7 @@ class Listed:
     time: int
     name: str
     event: str
+    box: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .dirt import DirtySet
-from .model import Entry, HomeFacts, HomeNote, Seen, Xattrs
+from .model import Entry, HomeFacts, HomeNote, HomeRequest, Seen, Xattrs
 from .room import Space
 from .usage import Here
 
@@ -77,6 +77,22 @@ class Codec(Protocol):
 
     def random(self, size: int) -> bytes:
         """Unpredictable bytes."""
+
+
+class Shelf(Protocol):
+    """Copies of what is in the stores, kept on this box. It may forget, lose or damage anything at any moment, and says so to nobody: whoever
+    reads proves what comes back, and has the store for what does not. Nothing that is only here is safe. Never raises."""
+
+    async def blobs(self, parts: Sequence[bytes]) -> dict[bytes, bytes]:
+        """What is there of these."""
+
+    async def keep_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
+        """Bounded: the oldest go."""
+
+    async def object(self, home: str, key: str) -> bytes | None: ...
+
+    async def keep_objects(self, home: str, new: Mapping[str, bytes], others: Collection[str]) -> None:
+        """All at once. What was there of this home, is not new and not among the `others`, goes."""
 
 
 class KeyRing(Protocol):
@@ -263,7 +279,7 @@ class Target(Protocol):
     async def standing(self, names: Sequence[tuple[bytes, bytes]]) -> list[Thing | None]:
         """What is there now under each (folder, name); None for nothing."""
 
-    async def remove(self, names: Sequence[tuple[bytes, bytes, Thing]]) -> list[str]:
+    async def clear(self, names: Sequence[tuple[bytes, bytes, Thing]]) -> list[str]:
         """Each (folder, name) that is still that very thing; a folder only if nothing is in it any more, which is no trouble."""
 
     async def write(self, writings: Sequence[tuple[bytes, Writing]]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import Damaged, NotFound
@@ -31,8 +31,14 @@ class Progress:
     entries: int = 0
     bytes: int = 0
     already: int = 0
+    already_bytes: int = 0
+    of_entries: int = 0
+    of_bytes: int = 0
+    """How much there is to do in all; 0 while nobody has counted."""
     skipped: list[Skipped] = field(default_factory=list)
     """Not restorable here by rule or for a reason of the folder."""
+    refused: int = 0
+    """How many of these for a reason of the folder."""
     damaged: list[Skipped] = field(default_factory=list)
 
 
@@ -42,6 +48,8 @@ class Job:
 
     target: Target
     progress: Progress
+    only: Container[bytes] | None = None
+    """Paths; what is not among them is passed over, with all below it. None: everything."""
     folders: list[tuple[bytes, Entry]] = field(default_factory=list)
     first: dict[Linked, bytes] = field(default_factory=dict)
     links: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -52,10 +60,10 @@ class Restorer:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
-    async def restore(self, snapshot: Snapshot, path: bytes, target: Target, progress: Progress) -> None:
-        """`path` `b""`: the whole home. Runs again over its own half work. What was not restored is in `progress`. Raises NotFound, and
-        HostUnfit(no_space) from the target."""
-        job = Job(target, progress)
+    async def restore(self, snapshot: Snapshot, path: bytes, target: Target, progress: Progress, only: Container[bytes] | None = None) -> None:
+        """`path` `b""`: the whole home; of it, `only` these paths. Runs again over its own half work. What was not restored is in `progress`.
+        Raises NotFound, and HostUnfit(no_space) from the target."""
+        job = Job(target, progress, only)
         try:
             await self._all(job, snapshot, path)
         finally:
@@ -121,7 +129,8 @@ class Restorer:
 
     async def _listing(self, job: Job, folder: bytes, entry: Entry) -> list[Entry]:
         try:
-            return await entries_of(self._repository, entry.payload)
+            entries = await entries_of(self._repository, entry.payload)
+            return entries if job.only is None else [one for one in entries if join(folder, one.name) in job.only]
         except Damaged as error:
             job.progress.damaged.append(Skipped(shown(folder), error.message))
             return []
@@ -130,6 +139,7 @@ class Restorer:
         wanted = [name for name in names if self._restorable(job, *name)]
         missing = await job.target.missing(wanted) if wanted else []
         job.progress.already += missing.count(False)
+        job.progress.already_bytes += sum(entry.size for (_, entry), absent in zip(wanted, missing, strict=True) if not absent)
         return [name for name, absent in zip(wanted, missing, strict=True) if absent]
 
     async def _start(self, job: Job, some: Sequence[list[Named]]) -> None:
@@ -193,7 +203,7 @@ class Restorer:
             job.progress.damaged.append(Skipped(shown(path), error.message))
             return
         except OSError as error:
-            job.progress.skipped.append(Skipped(shown(path), error.strerror or "cannot be written"))
+            self._result(job, path, error.strerror or "cannot be written")
             return
         try:
             at = 0
@@ -209,7 +219,7 @@ class Restorer:
             job.progress.damaged.append(Skipped(shown(path), error.message))
         except OSError as error:
             await file.abandon()
-            job.progress.skipped.append(Skipped(shown(path), error.strerror or "cannot be written"))
+            self._result(job, path, error.strerror or "cannot be written")
         except BaseException:
             await file.abandon()
             raise
@@ -217,6 +227,7 @@ class Restorer:
     def _result(self, job: Job, path: bytes, trouble: str) -> bool:
         if trouble:
             job.progress.skipped.append(Skipped(shown(path), trouble))
+            job.progress.refused += 1
         else:
             job.progress.entries += 1
         return not trouble

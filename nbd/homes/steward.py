@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 
-from ..errors import Conflict, InvalidInput, NbdError, NotFound
+from ..errors import Conflict, InvalidInput, NbdError, NotFound, Refused
 from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, SnapshotView, Unkept, VerifyView
 from . import views
 from .comparer import compare
 from .contents import shown
 from .guardian import Guardian, Means
-from .model import HomeRequest, Listed, Snapshot
+from .keeper import Keeper
+from .model import HomeReady, HomeRequest, Listed, Snapshot
 from .ports import Target
 from .repository import Repository
 from .restorer import Progress, Restorer
@@ -20,37 +22,52 @@ from .snapshotter import Request
 
 log = logging.getLogger(__name__)
 FIRST_LOOK_SECONDS = 5.0
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 5.0, 300.0
+HALF = "not protected: the home was brought here in part only"
+HALF_HINT = "the next start brings the rest: nbctl start; or say that it is whole: nbctl start --empty-home"
 
 
 class Steward:
-    def __init__(self, means: Means, *, protect: bool = True) -> None:
-        self._means = means
+    def __init__(self, means: Means, keeper: Keeper, *, protect: bool = True) -> None:
+        self._means, self._keeper = means, keeper
         self._protect = protect
         """False: no new snapshots; those that are there can be read."""
         self._guardians: dict[str, Guardian] = {}
         self._verifying: set[str] = set()
         """It reads all there is of a person: once at a time."""
+        self._beginnings: dict[str, asyncio.Task[None]] = {}
 
     async def watch(self, homes: Iterable[HomeRequest]) -> None:
         """These homes are in use, and no others. May be told again and again."""
         used = {home.person: home for home in homes if self._protect}
         for person, guardian in list(self._guardians.items()):
             if used.get(person) != guardian.home:
+                self._end_beginning(person)
                 guardian.unwatch()
         for home in used.values():
-            (await self._guardian(home)).watch()
+            await self._watch(await self._guardian(home))
+
+    async def ready(self, home: HomeRequest) -> HomeReady:
+        """Raises as the keeper's."""
+        return await self._keeper.ready(home, in_use=self._in_use(home.person))
+
+    async def bring(self, home: HomeRequest, target: Target, progress: Progress) -> SnapshotView:
+        """One without an id: there was nothing to bring. Raises as the keeper's."""
+        brought = await self._keeper.bring(home, target, progress, in_use=self._in_use(home.person))
+        return views.snapshot(brought) if brought else SnapshotView("", 0.0, "")
 
     async def flush(self, home: HomeRequest, request: Request) -> HomeView:
+        """Raises Refused(code=home_half) for a home that is not whole."""
         guardian = await self._guardian(home)
         if self._protect:
-            await guardian.flush(request)
-        return self._view(guardian)
+            await self._flush(guardian, request)
+        return await self._view(guardian)
 
     async def status(self, home: HomeRequest) -> HomeView:
         guardian = await self._guardian(home)
         if guardian.known.protected is None and not guardian.working:
             await self._first_look(guardian)
-        return self._view(guardian)
+        return await self._view(guardian)
 
     async def snapshots(self, home: HomeRequest) -> list[SnapshotView]:
         repository = await self._means.vault.find(home.person)
@@ -83,23 +100,54 @@ class Steward:
         await Restorer(repository).restore(snapshot, path, target, progress)
         return views.snapshot(listed)
 
-    async def left(self, home: HomeRequest) -> int:
-        """How many snapshots there are of a home that is empty now; 0 where it is not, or where the store cannot say in time."""
-        try:
-            async with asyncio.timeout(FIRST_LOOK_SECONDS):
-                held = await self._means.homes.open(home.path, home.uid)
-                try:
-                    (listing,) = await held.look([(b"", True)])
-                finally:
-                    await held.close()
-                repository = None if listing.entries else await self._means.vault.find(home.person)
-        except (NbdError, TimeoutError) as error:
-            log.warning("whether %s has snapshots cannot be said: %s", home.path, error)
-            return 0
-        return len(repository.root.snapshots) if repository else 0
-
     async def close(self) -> None:
+        for person in list(self._beginnings):
+            self._end_beginning(person)
         await asyncio.gather(*(guardian.close() for guardian in self._guardians.values()))
+
+    def _in_use(self, person: str) -> bool:
+        guardian = self._guardians.get(person)
+        return person in self._beginnings or (guardian is not None and guardian.watched)
+
+    async def _watch(self, guardian: Guardian) -> None:
+        """Nothing is recorded of a home that is half. One that is as it should be whatever its last snapshot had is recorded so first."""
+        person = guardian.home.person
+        if guardian.watched or person in self._beginnings:
+            return
+        if await self._keeper.half(person):
+            log.warning("the home of %s was brought here in part only: nothing is recorded of it", person)
+        elif await self._keeper.accepted(guardian.home):
+            self._beginnings[person] = asyncio.create_task(self._begin(guardian), name=f"the first look at the home of {person}")
+        else:
+            guardian.watch()
+
+    async def _begin(self, guardian: Guardian) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while await self._keeper.accepted(guardian.home):
+            try:
+                await self._flush(guardian, Request("begin"))
+            except NbdError as error:
+                log.warning("the home of %s is not recorded as it is: %s", guardian.home.person, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MOST_PAUSE_SECONDS)
+        self._beginnings.pop(guardian.home.person, None)
+        guardian.watch()
+
+    def _end_beginning(self, person: str) -> None:
+        task = self._beginnings.pop(person, None)
+        if task:
+            task.cancel()
+
+    async def _flush(self, guardian: Guardian, request: Request) -> None:
+        home = guardian.home
+        if await self._keeper.half(home.person):
+            raise Refused(HALF, code="home_half", hint=HALF_HINT)
+        accepted = await self._keeper.accepted(home)
+        if accepted:
+            await self._keeper.hold_newest(home.person)
+        await guardian.flush(replace(request, confirmed=request.confirmed or accepted))
+        if accepted or request.confirmed:
+            await self._keeper.recorded(home.person)
 
     async def _guardian(self, home: HomeRequest) -> Guardian:
         """One a person. A home that moved, or an account made anew, has a new one; the old one ends first."""
@@ -126,16 +174,18 @@ class Steward:
         else:
             guardian.known.trouble = None
 
-    def _view(self, guardian: Guardian) -> HomeView:
+    async def _view(self, guardian: Guardian) -> HomeView:
         known, snapshot = guardian.known, guardian.known.snapshot
         off = ("not protected: the admin of this box switched it off", "homes.protect in the settings")
         sentence, hint = views.sentence(guardian) if self._protect else off
+        if await self._keeper.half(guardian.home.person):
+            sentence, hint = HALF, HALF_HINT
         skipped = snapshot.skipped if snapshot else ()
         return HomeView(
             guardian.home.path, guardian.watched, views.seconds(known.protected), self._means.vault.where, sentence, hint,
             known.trouble.message if known.trouble else "", views.seconds(known.since), guardian.pending(),
             tuple(Unkept(one.path, one.reason) for one in skipped), snapshot.skipped_count if snapshot else 0,
-            withheld=views.withheld(guardian),
+            withheld=views.withheld(guardian), alarms=await self._keeper.alarms(guardian.home.person),
         )  # fmt: skip
 
     async def _repository(self, home: HomeRequest) -> Repository:

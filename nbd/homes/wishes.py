@@ -44,3 +44,5 @@ class RestoreWish:
     asked: RestoreRequest
     to: str
     """Where the child restores to: for the report."""
+    bring: bool = False
+    """The home itself is brought to its newest snapshot, as far as that loses nothing; then nothing else is `asked`."""

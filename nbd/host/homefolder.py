@@ -31,11 +31,15 @@ def facts(path: Path) -> HomeFacts:
     except OSError:
         return HomeFacts(exists=False)
     finally:
+        above = os.fstat(parent).st_dev
         os.close(parent)
     try:
         status, space = os.fstat(home), os.statvfs(home)
         unit = space.f_frsize
         free, total = space.f_bavail * unit, space.f_blocks * unit
-        return HomeFacts(exists=True, is_folder=stat.S_ISDIR(status.st_mode), owner_uid=status.st_uid, free_bytes=free, total_bytes=total)
+        return HomeFacts(
+            exists=True, is_folder=stat.S_ISDIR(status.st_mode), owner_uid=status.st_uid, free_bytes=free, total_bytes=total,
+            mounted=status.st_dev != above, inode=status.st_ino,
+        )  # fmt: skip
     finally:
         os.close(home)

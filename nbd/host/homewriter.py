@@ -17,9 +17,10 @@ from typing import TypeVar
 
 from ..errors import HostUnfit, Refused
 from ..homes.model import Entry, Kind, checked_name
-from ..homes.ports import NewFile, Piece, Writing
+from ..homes.ports import NewFile, Piece, Thing, Writing
 from .beneath import FOLDER, PATH, open_beneath, openat2
 from .blocking import Blocking
+from .hometree import kind_of, xattrs_of
 
 T = TypeVar("T")
 SECONDS = 300.0
@@ -49,6 +50,18 @@ class DescriptorTarget:
     async def missing(self, names: Sequence[tuple[bytes, Entry]]) -> list[bool]:
         def work() -> list[bool]:
             return [absent for folder, entries in by_folder(names) for absent in self._missing(folder, entries)]
+
+        return await self._door.run("the restore", SECONDS, work)
+
+    async def standing(self, names: Sequence[tuple[bytes, bytes]]) -> list[Thing | None]:
+        def work() -> list[Thing | None]:
+            return [thing for folder, some in by_folder(names) for thing in self._standing(folder, some)]
+
+        return await self._door.run("the restore", SECONDS, work)
+
+    async def clear(self, names: Sequence[tuple[bytes, bytes, Thing]]) -> list[str]:
+        def work() -> list[str]:
+            return [explained(lambda: self._clear(*one)) for one in names]  # noqa: B023
 
         return await self._door.run("the restore", SECONDS, work)
 
@@ -109,6 +122,26 @@ class DescriptorTarget:
                 return [not is_there(parent, entry) for entry in entries]
         except OSError:
             return [True] * len(entries)
+
+    def _standing(self, folder: bytes, names: Sequence[bytes]) -> list[Thing | None]:
+        try:
+            with self._folder(folder) as parent:
+                return [thing(parent, name) for name in names]
+        except FileNotFoundError:
+            return [None] * len(names)
+
+    def _clear(self, folder: bytes, name: bytes, expected: Thing) -> None:
+        with self._folder(folder) as parent:
+            found = thing(parent, checked_name(name))
+            if found is None:
+                return
+            if found.kind == expected.kind == Kind.FOLDER:
+                with contextlib.suppress(OSError):
+                    os.rmdir(name, dir_fd=parent)
+            elif found == expected:
+                os.unlink(name, dir_fd=parent)
+            else:
+                raise FileExistsError(errno.EEXIST, "it was changed meanwhile, and stays")
 
     def _write(self, folder: bytes, writings: Sequence[Writing]) -> list[str]:
         try:
@@ -231,11 +264,22 @@ def dress(descriptor: int, entry: Entry, allowed: int) -> None:
     if os.fstat(descriptor).st_gid != entry.gid:
         with contextlib.suppress(PermissionError):
             os.fchown(descriptor, -1, entry.gid)
+    # What it has got from the folder it was made in, or had before; before the mode, which an access list would change the meaning of.
+    for name in {name for name, _ in xattrs_of(descriptor)} - {name for name, _ in entry.xattrs}:
+        os.removexattr(descriptor, name)
     os.fchmod(descriptor, entry.mode & allowed)
     for name, value in entry.xattrs:
         if name.startswith((b"user.", b"system.posix_acl_")):
             os.setxattr(descriptor, name, value)
     os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+
+
+def thing(parent: int, name: bytes) -> Thing | None:
+    try:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return Thing(kind_of(status), status.st_ino, status.st_ctime_ns)
 
 
 def is_there(parent: int, entry: Entry) -> bool:

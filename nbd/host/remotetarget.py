@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import HostUnfit, Unreachable
 from ..homes.model import Entry
-from ..homes.ports import NewFile, Piece, Writing
+from ..homes.ports import NewFile, Piece, Thing, Writing
 from . import frames
 
+T = TypeVar("T")
 MOST_ANSWER = 0
 SECONDS = 600.0
 AT_ONCE = 500
@@ -38,6 +39,23 @@ class RemoteTarget:
                 raise broken()
             found += [bool(one) for one in answer]
         return found
+
+    async def standing(self, names: Sequence[tuple[bytes, bytes]]) -> list[Thing | None]:
+        found: list[Thing | None] = []
+        for some in batched(names):
+            words = {"do": "standing", "folders": [frames.told(folder) for folder, _ in some], "names": [frames.told(name) for _, name in some]}
+            answer = (await self.ask(words)).get("standing")
+            if not isinstance(answer, list) or len(answer) != len(some):
+                raise broken()
+            found += [heard_thing(one) for one in answer]
+        return found
+
+    async def clear(self, names: Sequence[tuple[bytes, bytes, Thing]]) -> list[str]:
+        troubles: list[str] = []
+        for some in batched(names):
+            words = {"do": "clear", "names": [[frames.told(folder), frames.told(name), list(thing)] for folder, name, thing in some]}
+            troubles += await self._troubles(len(some), words)
+        return troubles
 
     async def write(self, writings: Sequence[tuple[bytes, Writing]]) -> list[str]:
         pieces = [[(piece.offset, len(piece.data)) for piece in writing.pieces] for _, writing in writings]
@@ -110,9 +128,17 @@ class RemoteFile:
         await self._target.ask({"do": "abandon", "file": self._number})
 
 
-def batched(names: Sequence[tuple[bytes, Entry]]) -> Iterator[Sequence[tuple[bytes, Entry]]]:
+def batched(names: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(names), AT_ONCE):
         yield names[start : start + AT_ONCE]
+
+
+def heard_thing(answer: object) -> Thing | None:
+    if answer is None:
+        return None
+    if not isinstance(answer, list) or len(answer) != 3 or not all(isinstance(number, int) for number in answer):
+        raise broken()
+    return Thing(*answer)
 
 
 def broken() -> Unreachable:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostUnfit, NbdError
-from ..homes.ports import NewFile, Piece, Writing
+from ..homes.ports import NewFile, Piece, Thing, Writing
 from . import frames
 from .homewriter import DescriptorTarget
 
@@ -40,6 +40,12 @@ class Hands:
                 return {"troubles": await self._target.make([frames.heard(folder) for folder in words["folders"]])}
             case "missing":
                 return {"missing": await self._target.missing(self._named(words, data))}
+            case "standing":
+                names = zip(words["folders"], words["names"], strict=True)
+                return {"standing": await self._target.standing([(frames.heard(folder), frames.heard(name)) for folder, name in names])}
+            case "clear":
+                doomed = [(frames.heard(folder), frames.heard(name), Thing(*thing)) for folder, name, thing in words["names"]]
+                return {"troubles": await self._target.clear(doomed)}
             case "write":
                 return {"troubles": await self._target.write(list(self._writings(words, data)))}
             case "link":

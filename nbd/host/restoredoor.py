@@ -69,7 +69,7 @@ class RestoreDoor:
         target, progress = RemoteTarget(reader, writer), Progress()
         telling = asyncio.create_task(tell(target, wish, progress))
         try:
-            chosen = await self._steward.restore(wish.home, wish.asked, target, progress)
+            chosen = await self._carried_out(wish, target, progress)
             last = wire.encode(view(wish, progress, chosen, done=True))
         except NbdError as error:
             last = wire.encode(ProblemAnswer(Problem(error.code, error.message, error.hint, error.retryable)))
@@ -83,6 +83,12 @@ class RestoreDoor:
         await target.tell(last)
 
 
+    async def _carried_out(self, wish: RestoreWish, target: RemoteTarget, progress: Progress) -> SnapshotView:
+        if wish.bring:
+            return await self._steward.bring(wish.home, target, progress)
+        return await self._steward.restore(wish.home, wish.asked, target, progress)
+
+
 async def tell(target: RemoteTarget, wish: RestoreWish, progress: Progress) -> None:
     """How far it is, now and then."""
     while True:
@@ -92,7 +98,10 @@ async def tell(target: RemoteTarget, wish: RestoreWish, progress: Progress) -> N
 
 def view(wish: RestoreWish, progress: Progress, chosen: SnapshotView, *, done: bool) -> RestoreView:
     skipped, damaged = ([Unkept(one.path, one.reason) for one in some[:SHOWN]] for some in (progress.skipped, progress.damaged))
-    return RestoreView(done, wish.to, chosen, progress.entries, progress.bytes, progress.already, tuple(skipped), tuple(damaged))
+    return RestoreView(
+        done, wish.to, chosen, progress.entries, progress.bytes, progress.already, tuple(skipped), tuple(damaged), progress.of_entries,
+        progress.of_bytes, progress.already_bytes,
+    )  # fmt: skip
 
 
 def of_core(writer: asyncio.StreamWriter) -> bool:

@@ -7,8 +7,8 @@ import json
 import logging
 import os
 import socket as sockets
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +26,10 @@ SECONDS = 30.0
 RESTART_SECONDS, RETRY_SECONDS = 5.0, 0.1
 HEALTH_SECONDS = 2.0
 MOST_BYTES = 64 << 20
+READY_SECONDS = 60.0
+BRING_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
+NOT_BACK = "home_not_back"
+UNFIT = frozenset({"home_unfit", NOT_BACK})
 
 
 class SyncHomes:
@@ -52,10 +56,27 @@ class SyncHomes:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def ready(self, who: Occupant) -> None:
-        answer = wire.load(HomeReady, await self.ask("ready", home_of(who)))
-        if answer.snapshots_left:
-            log.warning("the home %s is empty, and %d snapshots of it are in the store; back: nbctl home restore", who.home, answer.snapshots_left)
+    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None]) -> None:
+        """A sync, or a child, that is killed in the middle is no failure: what is left to do is gone on with, a few times."""
+        for pause in BRING_PAUSES:
+            answer = wire.load(HomeReady, await self.ask("ready", home_of(who), READY_SECONDS))
+            if not answer.bring:
+                return
+            log.info("the home %s is brought to its newest snapshot: %s", who.home, answer.bring)
+            try:
+                async with aclosing(self._stream(RestoreWish(home_of(who), RestoreRequest(), who.home, bring=True), who)) as steps:
+                    async for step in steps:
+                        tell(step)
+            except Unreachable as error:
+                if error.code == NOT_BACK:
+                    raise
+                log.warning("bringing the home %s was broken off, and goes on: %s", who.home, error)
+                await asyncio.sleep(pause)
+        message = "what its snapshots have could not be brought here: it was broken off again and again"
+        raise HostUnfit(message, code=NOT_BACK, hint="nbd's messages say more", retryable=True)
+
+    async def accept(self, who: Occupant) -> None:
+        await self.ask("accept", home_of(who))
 
     async def watch(self, used: Sequence[Occupant]) -> None:
         await self.ask("watch", InUse(tuple(home_of(who) for who in used)))
@@ -81,14 +102,19 @@ class SyncHomes:
             except ValueError:
                 raise Unreachable("the sync program broke off in the middle of its answer", hint="ask again") from None
         problem = wire.decode(ProblemAnswer, answer.body).error
-        kind = HostUnfit if problem.code == "home_unfit" else KINDS.get(answer.status, NbdError)
+        kind = HostUnfit if problem.code in UNFIT else KINDS.get(answer.status, NbdError)
         raise kind(problem.message, hint=problem.hint, code=problem.code, retryable=problem.retryable)
 
     async def restore(self, who: Occupant, asked: RestoreRequest, to: str) -> AsyncGenerator[RestoreView, None]:
         """How far it is, then the end. The child that writes is the person, and ends with the iterator."""
-        connection = await self._connected(RestoreWish(home_of(who), asked, to))
+        async with aclosing(self._stream(RestoreWish(home_of(who), asked, to), who)) as steps:
+            async for step in steps:
+                yield step
+
+    async def _stream(self, wish: RestoreWish, who: Occupant) -> AsyncGenerator[RestoreView, None]:
+        connection = await self._connected(wish)
         try:
-            child = await restorestart.start(who, to, connection)
+            child = await restorestart.start(who, wish.to, connection)
         finally:
             connection.close()
         try:

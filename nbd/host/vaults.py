@@ -16,6 +16,7 @@ from ..homes.ports import ObjectStore
 from ..homes.vault import Vault
 from .codec import MasterKeys, make_master, read_master
 from .folderstore import FolderStore
+from .homenotes import box_of
 from .objectstore import BucketStore
 from .retrying import RetryingStore
 from .sequences import SequenceFile
@@ -30,7 +31,7 @@ def open_vault(settings: HomeSettings, folder: Path) -> Vault:
     """`folder`: where sync keeps what is its own. Raises HostUnfit, InvalidInput, StateUnusable: what an admin has to mend."""
     key = Path(settings.key_file) if settings.key_file else folder / "master.key"
     where = settings.store or str(folder / "store")
-    return Vault(where, stores_at(where, secrets(settings.store_secrets)), master_keys(key), SequenceFile(folder / "seen.json"))
+    return Vault(where, stores_at(where, secrets(settings.store_secrets)), master_keys(key), SequenceFile(folder / "seen.json"), box_of(folder / "box"))
 
 
 def master_keys(path: Path) -> MasterKeys:

@@ -68,6 +68,8 @@ class Manager:
             answer = await self._parts.gpus.preview(wanted)
             if isinstance(answer, Refusal) and not (request.wait and answer.worth_waiting):
                 raise no_capacity(answer, name)
+        if request.empty_home:
+            await self._protector.accept(owner)
         async with self._deciding:
             return await self._want_running(owner, name, profile, request)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..gpus.model import Grant, Lease, Refusal, Request
+from ..messages import RestoreView
 from ..unixdoor import Place
 from .model import Notebook, Occupant, Run
 from .reconcile import Seen
@@ -110,8 +111,12 @@ class EditorDoor(Protocol):
 
 
 class Homes(Protocol):
-    async def ready(self, who: Occupant) -> None:
-        """Return when the home is complete and the person's. Raises HostUnfit(home_unfit, disk_full)."""
+    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None]) -> None:
+        """Return when the home is complete and the person's: one in which nobody has worked, or only another box since, is brought to its newest
+        snapshot, and `tell` hears how far that is. Asked again, it goes on where it was. Raises HostUnfit(home_unfit, home_not_back)."""
+
+    async def accept(self, who: Occupant) -> None:
+        """The home is as it should be, empty or half: it is not brought back at the next start, and recorded as it is."""
 
     async def watch(self, used: Sequence[Occupant]) -> None:
         """Notebooks run in exactly these homes: they are kept, all others rest. May be told again and again."""

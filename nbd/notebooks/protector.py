@@ -36,6 +36,12 @@ class Protector:
             log.warning("homes are not watched: %s", trouble)
         self._trouble = trouble
 
+    async def accept(self, owner: str) -> None:
+        """Their home is as it should be. Raises what sync raises: a start that was asked for so must not bring it back after all."""
+        who = await self._people.occupant(owner)
+        if who is not None:
+            await self._homes.accept(who)
+
     async def last(self, notebook: str) -> None:
         """The snapshot at the end of a run, named for it; waits so long and no longer."""
         row = self._roster.get(notebook)

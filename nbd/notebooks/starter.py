@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..editors import EDITORS
-from ..errors import Conflict, Deadline, HostUnfit, NoCapacity, StartFailed
+from ..errors import Conflict, Deadline, HostUnfit, NbdError, NoCapacity, StartFailed
 from ..gpus.model import Grant, Lease, Refusal, Request
 from ..messages import Progress, Waiting
 from ..profiles import Profile
 from ..unixdoor import Place
-from . import spec
+from . import homecoming, spec
 from .image_trouble import absent
 from .images import Images
 from .model import Notebook, Occupant, Phase
@@ -30,6 +30,7 @@ from .roster import Passing, Roster
 
 T = TypeVar("T")
 PULL_POLL_SECONDS = 0.2
+HOME_PAUSE_SECONDS, MOST_HOME_PAUSE_SECONDS = 2.0, 60.0
 
 WORDS = {
     Phase.IMAGE: "looking for its image",
@@ -97,7 +98,7 @@ class Starter:
         async with self._phase(notebook, Phase.IMAGE):
             await self._image(notebook, profile)
         async with self._phase(notebook, Phase.HOME):
-            await self._parts.homes.ready(who)
+            await self._home(notebook, who)
             folder = await self._parts.folders.make(notebook, who)
             await self._parts.logs.fresh(notebook)
             row = self._roster.get(notebook)
@@ -154,6 +155,20 @@ class Starter:
         if who is None:
             raise HostUnfit(f"{owner} has no account on this box any more", code="home_unfit", hint=f"make one: useradd --create-home {owner}")
         return who
+
+    async def _home(self, notebook: str, who: Occupant) -> None:
+        """Who said that they wait, waits for a store that is away as for a card."""
+        pause = HOME_PAUSE_SECONDS
+        while True:
+            try:
+                return await self._parts.homes.ready(who, lambda view: self._roster.show(notebook, Passing(homecoming.progress(view))))
+            except NbdError as error:
+                row = self._roster.get(notebook)
+                if not (row.wait and error.retryable and error.code == homecoming.NOT_BACK):
+                    raise homecoming.failed(error, row.name) from None
+                self._roster.show(notebook, Passing(homecoming.waiting(error)))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, MOST_HOME_PAUSE_SECONDS)
 
     async def _image(self, notebook: str, profile: Profile) -> None:
         reference = spec.image_of(profile, self._house.image_prefix)

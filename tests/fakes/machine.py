@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from nbd import wire
 from nbd.errors import Conflict, Deadline, HostUnfit, NbdError, StartFailed
 from nbd.gpus.model import Lease
+from nbd.messages import RestoreView, SnapshotView
 from nbd.notebooks.model import Notebook, Occupant, Run
 from nbd.notebooks.ports import Process
 from nbd.notebooks.reconcile import Seen
@@ -63,6 +64,9 @@ class FakeMachine:
     homes_fit: bool = True
     sync_trouble: NbdError | None = None
     store_seconds: float = 0.0
+    to_bring: int = 0
+    """Steps until the home is what its snapshots have."""
+    bring_trouble: NbdError | None = None
     watched: set[str] = field(default_factory=set)
     flushed: list[tuple[str, str, str, frozenset[str]]] = field(default_factory=list)
     """Whose home, event, name, and which containers ran at that moment."""
@@ -260,9 +264,21 @@ class FakeHomes:
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
 
-    async def ready(self, who: Occupant) -> None:
-        if not self._machine.homes_fit:
+    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None]) -> None:
+        machine = self._machine
+        if not machine.homes_fit:
             raise HostUnfit(f"the home {who.home} does not exist", code="home_unfit", hint="make it")
+        while machine.to_bring:
+            if machine.bring_trouble:
+                raise machine.bring_trouble
+            await asyncio.sleep(0.001)
+            machine.to_bring -= 1
+            tell(RestoreView(done=machine.to_bring == 0, to=who.home, snapshot=SnapshotView("ab", 1.0, "stop"), entries=1, total=2))
+
+    async def accept(self, who: Occupant) -> None:
+        if self._machine.sync_trouble:
+            raise self._machine.sync_trouble
+        self._machine.to_bring = 0
 
     async def watch(self, used: Sequence[Occupant]) -> None:
         if self._machine.sync_trouble:

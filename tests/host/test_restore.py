@@ -16,6 +16,7 @@ from nbd import wire
 from nbd.api.server import listening_socket
 from nbd.errors import NbdError, Unreachable
 from nbd.homes.guardian import Means
+from nbd.homes.keeper import Keeper
 from nbd.homes.model import HomeRequest
 from nbd.homes.snapshotter import Request
 from nbd.homes.steward import Steward
@@ -23,6 +24,8 @@ from nbd.homes.vault import Vault
 from nbd.homes.wishes import RestoreWish
 from nbd.host import restorestart
 from nbd.host.folderstore import FolderStore
+from nbd.host.homefolder import DescriptorFolders
+from nbd.host.homenotes import NoteFiles
 from nbd.host.hometree import DescriptorHomes
 from nbd.host.ignores import IgnoreRules
 from nbd.host.restoredoor import RestoreDoor
@@ -43,7 +46,8 @@ class House:
         self.who = Occupant("root" if uid == os.geteuid() else "nobody", uid, uid, str(self.home))
         self.request = HomeRequest(self.who.name, uid, str(self.home))
         vault = Vault("store", lambda _: FolderStore(folder / "store"), KEYS, SequenceFile(folder / "seen.json"))
-        self.steward = Steward(Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, 60.0))
+        means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, 60.0)
+        self.steward = Steward(means, Keeper(means, NoteFiles(folder / "notes"), DescriptorFolders()))
         self.door = RestoreDoor(self.steward)
         self.socket = folder / "restore.sock"
         self.sync = SyncHomes(folder / "none.sock", self.socket)

@@ -14,11 +14,14 @@ import pytest
 
 from nbd.errors import Damaged, NbdError, NotFound, Refused, Unreachable
 from nbd.homes.guardian import Means
+from nbd.homes.keeper import Keeper
 from nbd.homes.model import HomeRequest
 from nbd.homes.ports import OpenHome
 from nbd.homes.snapshotter import Request
 from nbd.homes.steward import Steward
 from nbd.homes.vault import Vault
+from nbd.host.homefolder import DescriptorFolders
+from nbd.host.homenotes import NoteFiles
 from nbd.host.hometree import DescriptorHomes
 from nbd.host.ignores import IgnoreRules
 from nbd.host.sequences import SequenceFile
@@ -77,7 +80,8 @@ class House:
     def build(self) -> None:
         """As after a restart of sync."""
         vault = Vault("memory", lambda _: self.store, KEYS, SequenceFile(self.folder / "seen.json"))
-        self.steward = Steward(Means(vault, self.homes, IgnoreRules, time.time_ns, EVERY))
+        means = Means(vault, self.homes, IgnoreRules, time.time_ns, EVERY)
+        self.steward = Steward(means, Keeper(means, NoteFiles(self.folder / "notes"), DescriptorFolders()))
 
     async def status(self) -> HomeView:
         return await self.steward.status(self.home)
@@ -215,17 +219,6 @@ async def test_a_great_loss_waits_for_a_word(house: House) -> None:
     assert "nbctl home confirm" in (await house.status()).hint
     await house.steward.flush(house.home, Request("confirm", confirmed=True))
     assert await house.names() == set()
-
-
-async def test_an_empty_home_with_snapshots_is_said(house: House) -> None:
-    assert await house.steward.left(house.home) == 0
-    (house.path / "work").write_text("x")
-    await house.steward.flush(house.home, Request("stop", "one"))
-    assert await house.steward.left(house.home) == 0
-    (house.path / "work").unlink()
-    assert await house.steward.left(house.home) == 1
-    house.store.trouble = Unreachable("the store is away")
-    assert await house.steward.left(house.home) == 0
 
 
 async def test_the_newest_that_has_it_is_what_comes_back(house: House) -> None:

@@ -1,0 +1,43 @@
+"""What a person is told while their home is brought back before a start, and when it cannot be. Pure."""
+
+from __future__ import annotations
+
+from ..errors import HostUnfit, NbdError
+from ..messages import Progress, RestoreView
+from .model import Phase
+
+NOT_BACK = "home_not_back"
+STEPS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def progress(view: RestoreView) -> Progress:
+    """How far it is, by names and by bytes: many small files take as long as one large one."""
+    entries, size = view.entries + view.already, view.bytes + view.already_bytes
+    if not view.total:
+        return Progress(Phase.HOME, "comparing the home with its snapshots")
+    shares = [min(entries / view.total, 1.0), *([min(size / view.total_bytes, 1.0)] if view.total_bytes else [])]
+    text = f"bringing the home back: {entries:,} of {view.total:,} files, {amount(size)} of {amount(view.total_bytes)}"
+    return Progress(Phase.HOME, text, round(sum(shares) / len(shares), 3))
+
+
+def waiting(error: NbdError) -> Progress:
+    return Progress(Phase.HOME, f"waiting, and trying again: {error.message}")
+
+
+def failed(error: NbdError, name: str) -> NbdError:
+    """The same with the ways out: a notebook does not start on half a home by itself."""
+    if error.code != NOT_BACK:
+        return error
+    ways = [f"start on the home as it is: nbctl start {name} --empty-home"]
+    if error.retryable:
+        ways.insert(0, f"wait for it: nbctl start {name} --wait")
+    hint = "; ".join(word for word in (error.hint, *ways) if word)
+    return HostUnfit(error.message, hint=hint, code=NOT_BACK, retryable=error.retryable)
+
+
+def amount(size: int) -> str:
+    """ "3.2 GiB"; the same as nbctl writes it."""
+    for unit, word in STEPS:
+        if size >= unit:
+            return f"{size / unit:.1f} {word}"
+    return f"{size} B"

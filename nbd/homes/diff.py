@@ -51,6 +51,14 @@ def pairs(before: Sequence[Entry], after: Sequence[Entry]) -> Iterator[tuple[Ent
         yield old.get(name), new.get(name)
 
 
+Mark = tuple[int, ...]
+
+
+def mark(one: Entry | Seen) -> Mark:
+    """By which a name is known again under another one. Inodes are used again, so for a file its time and size count too."""
+    return (one.ino, int(one.kind), *((one.size, one.mtime) if one.kind == Kind.FILE else ()))
+
+
 def identity(entry: Entry) -> tuple[int, int, bytes]:
     return (entry.ino, entry.kind, b"" if entry.kind == Kind.FOLDER else entry.payload)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from .diff import Mark, mark
 from .model import Entry, Kind, Seen
 from .ports import Listing, OpenHome
 from .repository import Repository
@@ -14,7 +15,6 @@ MOST_FOLDERS = 100_000
 MOST = 10_000
 Pair = tuple[bytes, bytes]
 """A folder's path, and its tree."""
-Mark = tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -49,11 +49,6 @@ async def losses(repository: Repository, home: OpenHome, tree: bytes) -> Losses:
     return found
 
 
-def mark(one: Entry | Seen) -> Mark:
-    """By which a name is known again under another one. Inodes are used again, so for a file its time and size count too."""
-    return (one.ino, int(one.kind), *((one.size, one.mtime) if one.kind == Kind.FILE else ()))
-
-
 async def moved_to(repository: Repository, home: OpenHome, entry: Entry, path: bytes | None) -> bool:
     """Whether it is at `path` now: a folder is the one it was if something that was in it still is."""
     if path is None or entry.kind != Kind.FOLDER:
@@ -68,8 +63,13 @@ def compared(path: bytes, entries: list[Entry], listing: Listing, found: Losses)
     if listing.folder is None and listing.trouble:
         return []
     there = {seen.name: seen for seen in listing.entries}
-    found.gone += [(join(path, entry.name), entry) for entry in entries if entry.name not in there and entry.kind != Kind.SKIPPED]
+    found.gone += [(join(path, entry.name), entry) for entry in entries if entry.kind != Kind.SKIPPED and lacks(there, entry)]
     return [(join(path, entry.name), entry.payload) for entry in entries if entry.kind == Kind.FOLDER and still(there.get(entry.name))]
+
+
+def lacks(there: dict[bytes, Seen], entry: Entry) -> bool:
+    """Also a folder in whose place is something else."""
+    return entry.name not in there or (entry.kind == Kind.FOLDER and not still(there[entry.name]))
 
 
 def still(seen: Seen | None) -> bool:

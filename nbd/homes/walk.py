@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .contents import Contents, entry_of
-from .diff import untouched
+from .diff import Mark, mark, untouched
 from .encoding import decode_entries, decode_parts, encode_part, encode_parts, split_entries
 from .guards import MARKER, Loss
 from .model import Entry, Flag, Kind, Seen
@@ -51,6 +51,8 @@ class Todo:
     was: Entry | None
     dirty: Dirty | None
     seen: Seen | None = None
+    guessed: bool = False
+    """`was` had another name, if it was this one at all: inodes are used again."""
 
     @property
     def listed(self) -> bool:
@@ -99,8 +101,8 @@ class Walk:
         self._todo: list[Todo] = []
         self._late: list[Todo] | None = None
         """New folders wait for the end, when what is gone is known: one that was moved is compared with what it was, and not read."""
-        self._gone: dict[tuple[bytes, bytes], tuple[int, int]] = {}
-        self._came: set[int] = set()
+        self._gone: dict[tuple[bytes, bytes], tuple[Mark, int]] = {}
+        self._came: set[Mark] = set()
         self._left: dict[int, Entry] = {}
         self._had: tuple[int, bool, bool, bool] = (0, False, False, False)
         self._entry: Entry | None = None
@@ -113,7 +115,7 @@ class Walk:
             if not self._todo:
                 self._todo, self._late = self._late or [], None
                 for todo in self._todo:
-                    todo.was = self._moved(todo.seen)
+                    todo.was, todo.guessed = self._moved(todo.seen), True
             coming = [self._todo.pop() for _ in range(min(AHEAD, len(self._todo)))]
             for todo, known, listing in await self._looked(coming):
                 await self._enter(todo, known, listing)
@@ -121,7 +123,7 @@ class Walk:
 
     def loss(self) -> Loss:
         had, had_marker, marker_gone, empty = self._had
-        return Loss(had, sum(count for ino, count in self._gone.values() if ino not in self._came), had_marker, marker_gone, empty)
+        return Loss(had, sum(count for known, count in self._gone.values() if known not in self._came), had_marker, marker_gone, empty)
 
     async def _looked(self, coming: Sequence[Todo]) -> list[tuple[Todo, Sequence[bytes], Listing]]:
         trees = await parts_of(self._repository, [todo.was.payload for todo in coming if todo.was])
@@ -135,8 +137,11 @@ class Walk:
 
     async def _enter(self, todo: Todo, known: Sequence[bytes], listing: Listing) -> None:
         if listing.folder is None:
-            gone = not listing.trouble or todo.seen is None
-            entry = None if gone else self.contents.kept(todo.path.rpartition(b"/")[0], todo.seen, todo.was, listing.trouble)  # type: ignore[arg-type]
+            entry = None
+            if listing.trouble and todo.seen is not None:
+                above = todo.path.rpartition(b"/")[0]
+                self.again.add(above)
+                entry = self.contents.kept(above, todo.seen, todo.was, listing.trouble)
             await self._finish(self._deliver(todo, entry))
             return
         frame = Frame(todo, listing, known, settled=listing.settled)
@@ -196,6 +201,7 @@ class Walk:
         gone = (sifted.missing | sifted.others.keys() if sifted is not None else old.keys()) - names
         for name in gone:
             self._left[old[name].ino] = old[name]
+            self.contents.relinked |= bool(old[name].flags & Flag.LINKED)
             frame.entries[name] = None
         changed: list[tuple[Seen, Entry | None]] = []
         for seen in listing.entries:
@@ -208,6 +214,7 @@ class Walk:
             elif before is not None and untouched(before, seen):
                 frame.entries[seen.name] = before
             else:
+                self.contents.relinked |= before is not None and bool(before.flags & Flag.LINKED)
                 changed.append((seen, before or self._moved(seen)))
         stored = {entry.name: entry for entry in await self.contents.store(path, changed)}
         frame.entries |= {seen.name: stored.get(seen.name) for seen, _ in changed}
@@ -239,7 +246,7 @@ class Walk:
             frame.entries[seen.name] = None
         elif not same:
             self._left[known.ino] = known
-        self._push(Todo(frame, join(frame.todo.path, seen.name), seen.name, known or self._moved(seen), below, seen))
+        self._push(Todo(frame, join(frame.todo.path, seen.name), seen.name, known or self._moved(seen), below, seen, guessed=known is None))
 
     async def _leave(self, frame: Frame) -> Entry:
         todo, was, folder = frame.todo, frame.todo.was, frame.listing.folder
@@ -269,19 +276,23 @@ class Walk:
         return await self._tree(sorted(now)), size
 
     def _count(self, frame: Frame, old: dict[bytes, Entry]) -> None:
-        """What is gone, and what came."""
-        missing = [old[name] for name, entry in frame.entries.items() if entry is None and name in old and name not in frame.ignored]
+        """What is gone, and what came. A folder in whose place is something else is gone with all that was in it."""
+        missing = [old[name] for name, entry in frame.entries.items() if name in old and name not in frame.ignored and is_gone(old[name], entry)]
         for entry in missing:
             count = 1 + (entry.size if entry.kind == Kind.FOLDER else 0)
-            self._gone[(frame.todo.path, entry.name)] = (entry.ino, count)
-        self._came.update(entry.ino for name, entry in frame.entries.items() if entry is not None and name not in old)
-        if self.withhold:
+            self._gone[(frame.todo.path, entry.name)] = (mark(entry), count)
+        self._came.update(mark(entry) for name, entry in frame.entries.items() if entry is not None and name not in old)
+        if self.withhold and not frame.todo.guessed:
             frame.entries |= {entry.name: entry._replace(flags=entry.flags | Flag.STALE) for entry in missing}
 
     async def _tree(self, entries: list[Entry]) -> bytes:
         parts = split_entries(entries)
         ids = [(part[0].name if part else b"", await self._packer.add(b"t", encode_part(part))) for part in parts]
         return ids[0][1] if len(ids) == 1 else await self._packer.add(b"t", encode_parts(ids))
+
+
+def is_gone(before: Entry, now: Entry | None) -> bool:
+    return now is None or before.kind == Kind.FOLDER != now.kind
 
 
 def only_folders(entries: Iterable[Seen], sifted: Sifted) -> bool:

@@ -154,13 +154,9 @@ class DescriptorTarget:
         (old, _, name), (new, _, other) = source.rpartition(b"/"), target.rpartition(b"/")
         with self._folder(old) as first, self._folder(new) as second:
             temporary = aside(other)
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=second)
-            os.link(name, temporary, src_dir_fd=first, dst_dir_fd=second, follow_symlinks=False)
-            os.rename(temporary, checked_name(other), src_dir_fd=second, dst_dir_fd=second)
-            # A rename between two names of one file does nothing at all.
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=second)
+            with taken_away(second, temporary):
+                os.link(name, temporary, src_dir_fd=first, dst_dir_fd=second, follow_symlinks=False)
+                os.rename(temporary, checked_name(other), src_dir_fd=second, dst_dir_fd=second)
 
     def _dress(self, path: bytes, entry: Entry) -> None:
         with self._folder(path) as descriptor:
@@ -224,19 +220,34 @@ def write_one(parent: int, writing: Writing) -> None:
 
 def write_special(parent: int, entry: Entry) -> None:
     temporary = aside(entry.name)
+    with taken_away(parent, temporary):
+        if entry.kind == Kind.LINK:
+            os.symlink(entry.payload, temporary, dir_fd=parent)
+        else:
+            make_pipe(parent, temporary, entry.mode & 0o777)
+        os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
+        os.rename(temporary, checked_name(entry.name), src_dir_fd=parent, dst_dir_fd=parent)
+
+
+def make_pipe(parent: int, name: bytes, mode: int) -> None:
+    os.mkfifo(name, 0o600, dir_fd=parent)
+    descriptor = openat2(parent, name, PATH)
+    try:
+        set_mode(descriptor, mode)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def taken_away(parent: int, temporary: bytes) -> Iterator[None]:
+    """Before, what a killed restore left; after, what was not given its name. (A rename between two names of one file does nothing at all.)"""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary, dir_fd=parent)
-    if entry.kind == Kind.LINK:
-        os.symlink(entry.payload, temporary, dir_fd=parent)
-    else:
-        os.mkfifo(temporary, 0o600, dir_fd=parent)
-        descriptor = openat2(parent, temporary, PATH)
-        try:
-            set_mode(descriptor, entry.mode & 0o777)
-        finally:
-            os.close(descriptor)
-    os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
-    os.rename(temporary, checked_name(entry.name), src_dir_fd=parent, dst_dir_fd=parent)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=parent)
 
 
 def set_mode(descriptor: int, mode: int) -> None:

@@ -17,11 +17,13 @@ from .unixdoor import Place
 from .web.corelink import CoreLink
 from .web.door import Door
 from .web.enter import Entrance
+from .web.homepages import HomePages
 from .web.live import Live
 from .web.origins import Origins
 from .web.pages import Pages
 from .web.proxy import Proxy
 from .web.render import Renderer
+from .web.restores import Restores
 from .web.settings import DoorSettings
 from .web.table import DoorTable, place_of
 from .web.tunnel import Tunnels
@@ -47,8 +49,9 @@ async def run(settings: DoorSettings, stop: asyncio.Event, listening: socket.soc
     listening = listening or listen_on(settings)
     origins = settings.origins(listening.getsockname()[1])
     table, tunnels, pool, core = DoorTable(loop.time), Tunnels(), Pool(loop), CoreLink(settings.core_socket)
+    restores = Restores(core)
     table.watch(Revoker(table, tunnels, pool).changed)
-    door = wired(origins, table, core, Proxy(pool, tunnels, origins.scheme))
+    door = wired(origins, table, core, Proxy(pool, tunnels, origins.scheme), restores)
     server = web.Server(
         door.handle,
         handler_cancellation=True,
@@ -76,15 +79,16 @@ async def run(settings: DoorSettings, stop: asyncio.Event, listening: socket.soc
             task.cancel()
         await asyncio.gather(following, sweeping, return_exceptions=True)
         pool.close()
+        await restores.close()
         await core.close()
 
 
-def wired(origins: Origins, table: DoorTable, core: CoreLink, proxy: Proxy) -> Door:
+def wired(origins: Origins, table: DoorTable, core: CoreLink, proxy: Proxy, restores: Restores) -> Door:
     render = Renderer(origins)
     door = Door(origins, table, proxy, render, time.time)
     entrance = Entrance(origins, table, core, render, time.time)
     pages, live = Pages(origins, table, core, render), Live(table)
-    door.pages = Router(pages.routes(entrance, live))
+    door.pages = Router([*pages.routes(entrance, live), *HomePages(core, render, restores).routes()])
     door.at_notebooks = Router(pages.notebook_routes(entrance, live))
     return door
 

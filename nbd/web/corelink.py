@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +22,7 @@ from ..messages import DoorEvent, ProblemAnswer, Redeemed, RedeemRequest
 from .table import SILENCE_SECONDS, DoorTable
 
 T = TypeVar("T")
-CALL_SECONDS = 30.0
+CALL_SECONDS, STREAM_SECONDS = 30.0, 300.0
 BACKOFF_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)
 LOG_BYTES = 1024 * 1024
 START_SECONDS = 10.0
@@ -67,6 +68,21 @@ class CoreLink:
     async def do(self, method: str, path: str, token: str) -> None:
         await self._call(method, path, token)
 
+    async def stream(self, kind: type[T], path: str, token: str, body: object) -> AsyncGenerator[T, None]:
+        """The pieces of a long answer as they come: one JSON object a line, the last of which may be an error. Silence may last STREAM_SECONDS."""
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CALL_SECONDS, sock_read=STREAM_SECONDS)
+        try:
+            async with self._session.post(path, headers=headers, data=wire.encode(body).encode(), timeout=timeout) as answer:
+                if answer.status >= 400:
+                    raise problem(answer.status, await answer.read())
+                async for line in answer.content:
+                    yield piece(kind, line)
+        except TimeoutError as error:
+            raise Deadline("nbd did not go on in time", hint="see: nbctl status") from error
+        except aiohttp.ClientError as error:
+            raise Unreachable("nbd broke off", hint="see: nbctl status") from error
+
     async def _call(self, method: str, path: str, token: str | None, body: object = None) -> bytes:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         data = None if body is None else wire.encode(body).encode()
@@ -110,6 +126,13 @@ class CoreLink:
                     table.apply(wire.decode(DoorEvent, line[5:]))
                 else:
                     table.heard()
+
+
+def piece(kind: type[T], line: bytes) -> T:
+    """Raises the error that a stream ended with: its status was sent before anybody knew."""
+    if line.startswith(b'{"error"'):
+        raise problem(500, line)
+    return wire.decode(kind, line)
 
 
 def in_words(error: Exception) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
 from ..errors import InvalidInput, NbdError, NotFound
 from ..messages import CardView, GpusView, HomeView, NotebookView, OpenAnswer, ProfileView, StartRequest
+from . import homewords
 from .cookies import expired_cookie
 from .corelink import CoreLink
 from .enter import Entrance
@@ -67,7 +70,7 @@ class Pages:
 
     async def home(self, visit: Visit, _: str) -> web.StreamResponse:
         mine = sorted(self._table.mine(visit.person), key=lambda view: (ORDER.index(view.state) if view.state in ORDER else 0, view.name))
-        return self._render.page(visit, "home.html", notebooks=mine, kept=await self._kept(visit), **await self._box(visit))
+        return self._render.page(visit, "home.html", notebooks=mine, **await self._kept(visit), **await self._box(visit))
 
     async def new(self, visit: Visit, _: str) -> web.StreamResponse:
         return await self._new(visit, StartRequest(name=free_name(self._table.mine(visit.person))))
@@ -149,13 +152,13 @@ class Pages:
             raise NotFound("there is no such notebook")
         return view
 
-    async def _kept(self, visit: Visit) -> HomeView | None:
-        """How the person's home is kept; None where that cannot be said at once: the page does not wait for a store."""
-        try:
+    async def _kept(self, visit: Visit) -> dict[str, Any]:
+        """How the person's home is kept; nothing where that cannot be said at once: the page does not wait for a store."""
+        view: HomeView | None = None
+        with suppress(NbdError, TimeoutError):
             async with asyncio.timeout(KEPT_SECONDS):
-                return await self._core.get(HomeView, "/v1/home", visit.token)
-        except (NbdError, TimeoutError):
-            return None
+                view = await self._core.get(HomeView, "/v1/home", visit.token)
+        return {"kept": view, "w": homewords, "moment": time.time()}
 
     async def _box(self, visit: Visit) -> dict[str, Any]:
         """The GPUs of this box. Where they cannot be asked, the page says so and shows the rest."""

@@ -9,6 +9,7 @@ from typing import Any
 from ..editors import EDITORS
 from ..messages import NO_DRIVER, GpusView
 from ..notebooks.model import Phase
+from .homewords import plain
 
 CAN_START = frozenset({"STOPPED", "FAILED", "ERROR"})
 CAN_STOP = frozenset({"STARTING", "RUNNING", "PARKED", "FROZEN"})
@@ -60,6 +61,11 @@ def clock(moment: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
 
 
+def zone() -> str:
+    """Of the box's clock, by which all times on the pages are told."""
+    return time.strftime("%Z", time.localtime())
+
+
 def waterfall(phases: Mapping[str, float]) -> list[dict[str, Any]]:
     """Finished phases in their order, each with where its bar begins and how long it is, in thousandths of the whole."""
     known = [(phase, phases[phase]) for phase in Phase if phase in phases]
@@ -107,6 +113,7 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "size": size,
     "ago": ago,
     "clock": clock,
+    "plain": plain,
     "took": took,
     "sentence": sentence,
     "editor": editor,

@@ -379,7 +379,9 @@ async def test_the_home_page_says_how_the_home_is_kept_or_leaves_it_out(w: World
     token = w.core.sign_in(ADA)
     assert 'id="kept"' not in await get(w, "/", token)
     w.core.home = HomeView("/home/ada", watched=True, protected=time.time() - 130, store="/srv", sentence="protected", hint="")
-    assert "Your home /home/ada: protected (2 min ago)." in await get(w, "/", token)
+    page = await get(w, "/", token)
+    assert "Your home: protected, 2 min ago." in page
+    assert '<a href="/home"' in page
     trouble = "the store <b>s3</b> is away"
     w.core.home = HomeView("/home/ada", True, 1.0, "/srv", f"not protected: {trouble}", "wait", trouble)  # noqa: FBT003
-    assert "not protected: the store &lt;b&gt;s3&lt;/b&gt; is away. wait" in await get(w, "/", token)
+    assert "Your home: not protected: the store &lt;b&gt;s3&lt;/b&gt; is away." in await get(w, "/", token)

@@ -32,6 +32,8 @@ from nbd.messages import (
     StartRequest,
 )
 
+from .core_home import FakeHome
+
 ALIVE_SECONDS = 5.0
 
 
@@ -56,6 +58,7 @@ class FakeCore:
         self.profiles: list[ProfileView] = []
         self.gpus = GpusView((), simulated=False, reason="this machine has no GPU driver")
         self.home: HomeView | None = None
+        self.kept = FakeHome()
         self.log = ""
         self.calls: list[str] = []
         self.refusal: NbdError | None = None
@@ -137,8 +140,8 @@ class FakeCore:
                 web.get("/v1/notebooks/{id}/logs", api.logs),
                 web.get("/v1/profiles", api.profiles),
                 web.get("/v1/gpus", api.gpus),
-                web.get("/v1/home", api.home),
                 web.post("/v1/logout", api.logout),
+                *self.kept.routes(api.who, lambda: self.home),
             ]
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -194,7 +197,7 @@ class Api:
         return said(self._mine(request))
 
     async def start(self, request: web.Request) -> web.Response:
-        who = self._who(request)
+        who = self.who(request)
         asked = wire.decode(StartRequest, await request.read(), strict=True)
         self._core.calls.append(f"start {who}/{asked.name} {asked.profile} {asked.gpus} {asked.wait}")
         if self._core.refusal is not None:
@@ -225,21 +228,15 @@ class Api:
         return web.Response(text=self._core.log)
 
     async def profiles(self, request: web.Request) -> web.Response:
-        self._who(request)
+        self.who(request)
         return said(tuple(self._core.profiles))
 
-    async def home(self, request: web.Request) -> web.Response:
-        self._who(request)
-        if self._core.home is None:
-            raise Unreachable("the sync program does not answer")
-        return said(self._core.home)
-
     async def gpus(self, request: web.Request) -> web.Response:
-        self._who(request)
+        self.who(request)
         return said(self._core.gpus)
 
     async def logout(self, request: web.Request) -> web.Response:
-        who = self._who(request)
+        who = self.who(request)
         self._core.calls.append(f"logout {who}")
         for key, sign_in in list(self._core.sign_ins.items()):
             if sign_in.person.name == who:
@@ -248,11 +245,11 @@ class Api:
 
     def _mine(self, request: web.Request) -> NotebookView:
         view = self._core.notebooks.get(request.match_info["id"])
-        if view is None or view.owner != self._who(request):
+        if view is None or view.owner != self.who(request):
             raise NotFound("there is no such notebook")
         return view
 
-    def _who(self, request: web.Request) -> str:
+    def who(self, request: web.Request) -> str:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         sign_in = self._core.sign_ins.get(digest(token))
         if sign_in is None or sign_in.notebook is not None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator, Container
 from dataclasses import dataclass, field
 
 from .diff import pairs, same_content
-from .model import Entry, Flag, Kind, Snapshot
+from .encoding import decode_extents
+from .model import NO_ID, Entry, Flag, Kind, Snapshot
 from .repository import Repository
 from .snapshotter import home_entry
 from .walk import entries_of, join
@@ -28,6 +29,12 @@ class Changes:
     def gone(self) -> list[bytes]:
         """What is nowhere any more, what is deepest first."""
         return [path for path, (before, after) in reversed(self.of.items()) if before and not after and not self._flipped(path)]
+
+    def left_behind(self, home: Entry) -> list[tuple[bytes, Entry]]:
+        """The folders, as they are afterwards, from which something is gone: what is deepest first, and `home` itself last."""
+        parents = {path.rpartition(b"/")[0] for path in self.gone()} - {b""}
+        after = [(path, self.of[path][1]) for path in reversed(self.of) if path in parents]
+        return [*((path, entry) for path, entry in after if entry and entry.kind == Kind.FOLDER), (b"", home)]
 
     def _flipped(self, path: bytes) -> bool:
         """It, or a folder above it, is of another kind afterwards, and one of the two kinds is a folder."""
@@ -54,6 +61,13 @@ async def changes(repository: Repository, before: Snapshot, after: Snapshot) -> 
                     folder = b"/".join(path.split(b"/")[:length])
                     found.of.setdefault(folder, (None, None))
     return found
+
+
+def stored_size(entry: Entry) -> int:
+    """Without holes, as far as that can be said without reading more."""
+    if entry.payload[:1] != b"D":
+        return entry.size
+    return sum(extent.length for extent in decode_extents(entry.payload[1:]) if extent.id != NO_ID)
 
 
 def group(entry: Entry) -> Group:
@@ -117,5 +131,5 @@ async def weight(repository: Repository, snapshot: Snapshot, only: Container[byt
                 stack.append((where, entry.payload))
             elif entry.kind == Kind.FILE and not (entry.flags & Flag.LINKED and group(entry) in seen):
                 seen |= {group(entry)} if entry.flags & Flag.LINKED else set()
-                size += entry.size
+                size += stored_size(entry)
     return entries, size

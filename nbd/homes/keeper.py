@@ -23,7 +23,7 @@ from .proof import changed_since
 from .repository import Repository
 from .restorer import Progress, Restorer
 from .snapshotter import home_entry
-from .standing import Circumstances, Move, Verdict, head_of, stranger, verdict
+from .standing import Circumstances, Move, Verdict, head_of, verdict
 from .tops import SKELETON, tops_of
 from .walk import entries_of
 
@@ -60,7 +60,7 @@ class Keeper:
         where nobody has worked in the home and the store does not say whether there is something to bring."""
         note, facts = await self._notes.read(home.person), await self._folders.look(home.path)
         ready = fit(home, facts, was_mounted=note.mounted and not note.accepted)
-        if in_use:
+        if in_use or note.accepted == facts.inode:
             return ready
         if note.bringing:
             return replace(ready, bring="it was brought back in part")
@@ -82,7 +82,7 @@ class Keeper:
         async with self._turns.setdefault(home.person, asyncio.Lock()):
             facts = await self._folders.look(home.path)
             fit(home, facts)
-            if in_use:
+            if in_use or (await self._notes.read(home.person)).accepted == facts.inode:
                 return None
             with explained():
                 return await self._bring(home, facts, target, progress)
@@ -139,8 +139,9 @@ class Keeper:
         root = await self._root(home.person, sign)
         newest = root.newest() if root else None
         covered = newest is not None and not sign and await self._covered(home.person, newest, {top.name for top in tops})
+        told = newest is not None and newest.id == note.told
         head = head_of(root, self._means.vault.box, note.brought) if root else None
-        return Circumstances(sign, head, newest, accepted=note.accepted == facts.inode != 0, covered=covered)
+        return Circumstances(sign, head, newest, told=told, covered=covered)
 
     @asynccontextmanager
     async def _opened(self, home: HomeRequest) -> AsyncIterator[OpenHome]:
@@ -171,25 +172,24 @@ class Keeper:
 
     async def _settle(self, home: HomeRequest, facts: HomeFacts, found: Verdict, newest: Listed | None) -> None:
         """Write down what follows from what was found, where nothing is brought."""
-        if found.move is Move.PARTED and newest and newest.id != (await self._notes.read(home.person)).told:
-            await self.part(home.person)
+        if found.move is Move.PARTED and newest:
+            await self._notes.change(home.person, told=newest.id, parted=newest.id)
+            await self.keep_both(home.person)
         if found.move in (Move.NONE, Move.PARTED):
             await self._notes.change(home.person, mounted=facts.mounted)
 
-    async def part(self, person: str) -> None:
-        """Another box's newest snapshot is not in this home: it is kept for ever, and the person is told."""
+    async def keep_both(self, person: str) -> None:
+        """Another box's snapshot that is not in this home gets a name, by which it is kept for ever. What fails is tried again by the caretaker."""
+        note = await self._notes.read(person)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 repository = await self._means.vault.find(person)
-                note = await self._notes.read(person)
-                other = stranger(repository.root, self._means.vault.box, {note.brought, note.told}) if repository else None
-                if repository and other:
+                other = next((one for one in repository.root.snapshots if one.id == note.parted), None) if repository else None
+                if repository and other and not other.name:
                     await hold(repository, other.id, f"of {other.box}")
                     await self._means.vault.note(person, repository)
-                    await self._notes.change(person, told=other.id, parted=other.id)
-                    log.warning("another box, %s, has worked in the home of %s, and so has somebody here: both are kept", other.box, person)
         except (NbdError, TimeoutError) as error:
-            log.warning("the snapshot of another box is not marked yet: %s", error)
+            log.warning("the other box's snapshot of the home of %s is not marked yet: %s", person, error)
 
     async def _chosen(self, home: HomeRequest, facts: HomeFacts, repository: Repository) -> tuple[Listed, Listed | None, frozenset[bytes]] | None:
         """What to bring; what the home is now, where it is known; and what may be replaced in it besides."""
@@ -226,8 +226,10 @@ class Keeper:
             first = (progress.damaged or progress.skipped)[0]
             lost = len(progress.damaged) + progress.refused
             raise HostUnfit(f"{lost} names did not come back, such as {first.path}: {first.reason}", hint="nbctl home verify")
-        if known:
+        top = await home_entry(job.repository, snapshot)
+        if known and top:
             await careful.remove(known.gone())
+            await careful.dress(known.left_behind(top))
 
 
 @contextmanager

@@ -92,7 +92,8 @@ class Restorer:
             self._result(job, name, await job.target.link(source, name))
         dressed = sorted(job.folders, key=lambda one: one[0].count(b"/") + bool(one[0]), reverse=True)
         for (name, _), trouble in zip(dressed, await job.target.dress(dressed), strict=True):
-            self._result(job, name, trouble)
+            if trouble:
+                self._result(job, name, trouble)
 
     async def _way(self, snapshot: Snapshot, path: bytes) -> list[tuple[bytes, Entry]]:
         """From the home to the path: each with its entry."""

@@ -7,7 +7,6 @@ proven by a look, still `head` (FORWARD). Otherwise both are kept, and the perso
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -32,10 +31,8 @@ class Circumstances:
     """The sign that somebody has worked in it (fitness.py), empty for none."""
     head: Listed | None = None
     newest: Listed | None = None
-    in_use: bool = False
-    """Another notebook of the person runs in it."""
-    accepted: bool = False
-    """A person, or a bringing that came to its end, said that the home is as it should be."""
+    told: bool = False
+    """The person was told of the newest: it is another box's, and not in this home."""
     covered: bool = False
     """Everything at the top of the newest is in the home under its name."""
     unchanged: bool | None = None
@@ -52,14 +49,12 @@ def verdict(now: Circumstances) -> Verdict:
     newest, head = now.newest, now.head
     if newest is None:
         return Verdict(Move.NONE, "it has no snapshots yet")
-    if now.in_use:
-        return Verdict(Move.NONE, "a notebook runs in it")
-    if now.accepted:
-        return Verdict(Move.NONE, "it was said to be as it should be")
     if not now.worked_in:
         if now.covered:
             return Verdict(Move.NONE, "all that its newest snapshot has is there")
         return Verdict(Move.FILL, "nobody has worked in it here, and it has snapshots")
+    if now.told:
+        return Verdict(Move.NONE, "it is kept beside what another box has, and the person knows")
     if head is None:
         return Verdict(Move.PARTED, f"{now.worked_in}, and its snapshots are of another box")
     if head.id == newest.id:
@@ -74,9 +69,3 @@ def verdict(now: Circumstances) -> Verdict:
 def head_of(root: Root, box: str, brought: str) -> Listed | None:
     """The newest snapshot that was taken on this box or brought to it."""
     return max((one for one in root.snapshots if one.box in (box, "") or one.id == brought), key=lambda one: one.time, default=None)
-
-
-def stranger(root: Root, box: str, known: Collection[str]) -> Listed | None:
-    """Another box's newest snapshot, unless it is among the `known`: brought here, or told of."""
-    newest = max((one for one in root.snapshots if one.box not in (box, "")), key=lambda one: one.time, default=None)
-    return None if newest is None or newest.id in known else newest

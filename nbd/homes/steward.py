@@ -182,7 +182,7 @@ class Steward:
             sentence, hint = HALF, HALF_HINT
         skipped = snapshot.skipped if snapshot else ()
         return HomeView(
-            guardian.home.path, guardian.watched, views.seconds(known.protected), self._means.vault.where, sentence, hint,
+            guardian.home.path, self._in_use(guardian.home.person), views.seconds(known.protected), self._means.vault.where, sentence, hint,
             known.trouble.message if known.trouble else "", views.seconds(known.since), guardian.pending(),
             tuple(Unkept(one.path, one.reason) for one in skipped), snapshot.skipped_count if snapshot else 0,
             withheld=views.withheld(guardian), alarms=await self._keeper.alarms(guardian.home.person),

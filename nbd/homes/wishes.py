@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ..messages import RestoreRequest
 from .model import HomeRequest
+
+
+@dataclass(frozen=True, slots=True)
+class EventsOffer:
+    """What core has to tell of changes with."""
+
+    group: str = ""
+    """The name of its fanotify group, empty for none. Sync answers with the name of the one it has, and is handed this one where that differs."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """People of whose homes it does not tell, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +24,7 @@ class InUse:
     """All homes in which a notebook runs now."""
 
     homes: tuple[HomeRequest, ...]
+    events: EventsOffer = EventsOffer()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from .host.cdi import CdiSpecs
 from .host.containers import PodmanContainers
 from .host.database import Database, open_database
 from .host.editor import UnixEditor
+from .host.eventgroup import EventGroup
 from .host.folders import RunFolders
 from .host.images import PodmanImages
 from .host.limits import host_limits
@@ -209,7 +210,8 @@ def build(config: Config, places: Places, database: Database) -> Core:
     logs, names, roster = FileLogs(places.state / "logs"), CardNames(cards), Roster(database)
     shelf = ProfileFolder(places.profiles)
     containers = PodmanContainers(podman, processes, instance)
-    networks, homes = PodmanNetworks(podman, instance), SyncHomes(places.sync_socket, places.restore_socket)
+    events = EventGroup(places.events_socket, wanted=config.homes.protect and config.homes.events == "auto")
+    networks, homes = PodmanNetworks(podman, instance), SyncHomes(places.sync_socket, places.restore_socket, events)
     store = PodmanImages(places.images, config.core.image_prefix, EDITORS)
     images = Images(store)
     parts = Parts(containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database, images, clocks)

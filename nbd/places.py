@@ -41,6 +41,11 @@ class Places:
         """Where sync streams what is restored; core connects and hands the connection to a child that is the person."""
         return self.sync_run / "restore.sock"
 
+    @property
+    def events_socket(self) -> Path:
+        """Where core hands sync its queue of what changes on the disks."""
+        return self.sync_run / "events.sock"
+
 
 STATE, RUN = Path("/var/lib/nbd"), Path("/run/nbd")
 SYSTEM = Places(Path("/etc/nbd/nbd.toml"), Path("/etc/nbd/profiles.d"), STATE, RUN, Path("/usr/share/nbd/images"), (STATE, RUN))

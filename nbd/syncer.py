@@ -28,11 +28,14 @@ from .homes.steward import Steward
 from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
 from .host import privileges, systemd
+from .host.fanevents import FanotifySource
+from .host.groupdoor import GroupDoor
 from .host.homefolder import DescriptorFolders
 from .host.homenotes import NoteFiles
 from .host.homesizes import DescriptorSizes
 from .host.hometree import DescriptorHomes
 from .host.ignores import IgnoreRules
+from .host.inotify import InotifySource
 from .host.restoredoor import RestoreDoor
 from .host.vaults import open_vault
 from .messages import DifferenceView, EntryView, HomeView, SnapshotView, VerifyView
@@ -45,8 +48,9 @@ log = logging.getLogger(__name__)
 class Desk:
     """What core may ask, as routes."""
 
-    def __init__(self, keeper: Keeper, steward: Steward, surveyor: Surveyor, insight: Insight) -> None:
+    def __init__(self, keeper: Keeper, steward: Steward, surveyor: Surveyor, insight: Insight, events: FanotifySource) -> None:
         self._keeper, self._steward, self._surveyor, self._insight = keeper, steward, surveyor, insight
+        self._events = events
 
     def routes(self) -> list[Route]:
         def route(path: str, summary: str, answer: object, handler: object, body: object) -> Route:
@@ -76,9 +80,10 @@ class Desk:
 
     async def watch(self, ask: Ask) -> dict[str, str]:
         body: InUse = ask.body
+        self._events.said(body.events.group, body.events.refused)
         await self._steward.watch(body.homes)
         self._surveyor.in_use(body.homes)
-        return {}
+        return {"group": self._events.group}
 
     async def flush(self, ask: Ask) -> HomeView:
         wish: FlushWish = ask.body
@@ -108,15 +113,18 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = config.homes
     vault = open_vault(settings, places.sync_state)
-    means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every)
+    events = FanotifySource()
+    sources = {"auto": (events, InotifySource()), "inotify": (InotifySource(),), "none": ()}[settings.events]
+    means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every, settings.prove_every, sources)
     keeper = Keeper(means, NoteFiles(places.sync_state / "homes"), DescriptorFolders())
     steward = Steward(means, keeper, protect=settings.protect)
     policy = Policy(settings.quota or 0, dict(settings.quotas), settings.over_quota == "refuse")
     surveyor = Surveyor(Tools(DescriptorSizes(), means.homes, IgnoreRules, policy, means.wall, settings.measure_every))
     insight = Insight(vault, means.homes, surveyor, settings.tariff or "")
-    desk = Desk(keeper, steward, surveyor, insight)
+    desk, offers = Desk(keeper, steward, surveyor, insight, events), GroupDoor(events.take)
     server, restores = Server([*desk.routes(), *HomeWindow(insight).routes()], only_core), RestoreDoor(steward)
-    questions, streams = sockets_of(places)
+    questions, streams, handing = sockets_of(places)
+    offers.listen(handing)
     await restores.listen(streams)
     await server.listen(questions)
     systemd.notify("READY=1")
@@ -127,17 +135,17 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     finally:
         await server.close()
         await restores.close()
+        await offers.close()
         await surveyor.close()
         await steward.close()
+        await events.close()
 
 
-def sockets_of(places: Places) -> tuple[sockets.socket, sockets.socket]:
-    """Core's questions, and restores. Those that systemd made and keeps over a restart, in the order of nbd-sync.socket; else our own."""
-    handed = [sockets.socket(fileno=number) for number in systemd.handed_sockets()]
-    if handed:
-        questions, streams = handed
-        return questions, streams
-    return listening_socket(places.sync_socket, None, 0o600), listening_socket(places.restore_socket, None, 0o600)
+def sockets_of(places: Places) -> tuple[sockets.socket, ...]:
+    """Core's questions, restores, and the queue of events. Those that systemd made and keeps over a restart, in the order of nbd-sync.socket;
+    else our own."""
+    handed = tuple(sockets.socket(fileno=number) for number in systemd.handed_sockets())
+    return handed or tuple(listening_socket(path, None, 0o600) for path in (places.sync_socket, places.restore_socket, places.events_socket))
 
 
 async def told_to(stop: asyncio.Event) -> None:

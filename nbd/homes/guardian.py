@@ -55,8 +55,13 @@ class Guardian:
 
     def watch(self) -> None:
         """Look at once, then whenever something changes, and again and again. Asking twice changes nothing."""
-        if not self.watched or not self.work.lookout.settled():
+        if not self.watched:
             self.watched = True
+            self._go()
+
+    def look_out(self) -> None:
+        """There may be a better way now to be told of changes."""
+        if self.watched and not self.work.lookout.settled():
             self._go()
 
     def unwatch(self) -> None:

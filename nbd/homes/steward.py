@@ -113,6 +113,7 @@ class Steward:
         """Nothing is recorded of a home that is half. One that is as it should be whatever its last snapshot had is recorded so first."""
         person = guardian.home.person
         if guardian.watched or person in self._beginnings:
+            guardian.look_out()
             return
         if await self._keeper.half(person):
             log.warning("the home of %s was brought here in part only: nothing is recorded of it", person)

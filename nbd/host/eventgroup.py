@@ -10,9 +10,11 @@ import logging
 import os
 import secrets
 import socket as sockets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import NbdError, Unreachable
 from ..homes.model import HomeRequest
@@ -22,7 +24,8 @@ from .blocking import Blocking
 from .homespot import open_home
 
 log = logging.getLogger(__name__)
-SECONDS, MARK_SECONDS = 5.0, 2.0
+SECONDS, MARK_SECONDS = 2.0, 2.0
+AGAIN_SECONDS = 300.0
 REASONS = {
     errno.EPERM: "it needs root's rights on the host (CAP_SYS_ADMIN)",
     errno.EXDEV: "a btrfs subvolume has no events of its own",
@@ -35,14 +38,22 @@ REASONS = {
 }
 
 
+class Try(NamedTuple):
+    """To mark the file system of a home."""
+
+    at: float
+    filesystem: int
+    refused: str = ""
+
+
 class EventGroup:
-    def __init__(self, *, wanted: bool = True) -> None:
-        self._wanted = wanted
+    def __init__(self, path: Path, *, wanted: bool = True) -> None:
+        """`path`: where sync takes it."""
+        self._path, self._wanted = path, wanted
         self._name = secrets.token_hex(8)
         self._group: int | None = None
         self._trouble = ""
-        self._marked: dict[int, HomeRequest] = {}
-        """File systems, and a home on each."""
+        self._tried: dict[HomeRequest, Try] = {}
         self._door = Blocking(4)
 
     async def offer(self, homes: Sequence[HomeRequest]) -> EventsOffer:
@@ -52,21 +63,22 @@ class EventGroup:
         if self._group is None:
             why = self._trouble or "switched off by homes.events"
             return EventsOffer("", {home.person: why for home in homes})
-        found = await asyncio.gather(*(self._mark(home) for home in homes))
-        used = {filesystem: home for home, filesystem in zip(homes, found, strict=True) if isinstance(filesystem, int)}
-        for filesystem in self._marked.keys() - used.keys():
-            await self._unmark(self._marked[filesystem], filesystem)
-        self._marked = used
-        return EventsOffer(self._name, {home.person: why for home, why in zip(homes, found, strict=True) if isinstance(why, str)})
+        tries = dict(zip(homes, await asyncio.gather(*(self._mark(home) for home in homes)), strict=True))
+        used = {one.filesystem for one in tries.values()}
+        for home, one in self._tried.items():
+            if one.filesystem not in used:
+                await self._unmark(home, one.filesystem)
+        self._tried = tries
+        return EventsOffer(self._name, {home.person: one.refused for home, one in tries.items() if one.refused})
 
-    async def hand_over(self, path: Path) -> None:
-        """To whoever listens there. Raises Unreachable."""
+    async def hand_over(self) -> None:
+        """Raises Unreachable."""
         assert self._group is not None
         connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM | sockets.SOCK_NONBLOCK)
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(SECONDS):
-                await loop.sock_connect(connection, str(path))
+                await loop.sock_connect(connection, str(self._path))
                 sockets.send_fds(connection, [self._name.encode()], [self._group])
                 if await loop.sock_recv(connection, 1) != b"+":
                     raise Unreachable("sync did not take the queue of events")
@@ -88,14 +100,17 @@ class EventGroup:
             self._trouble = reason(error)
             self._wanted = False
 
-    async def _mark(self, home: HomeRequest) -> int | str:
-        """The file system of the home, which is marked; or why not."""
+    async def _mark(self, home: HomeRequest) -> Try:
+        """What the last try came to, unless it is long ago: another disk may be there, and one that hangs must not be asked all the time."""
+        now, last = time.monotonic(), self._tried.get(home)
+        if last is not None and now < last.at + AGAIN_SECONDS:
+            return last
         try:
-            return await self._door.run(f"the home {home.path}", MARK_SECONDS, lambda: self._change(home, fanotify.mark))
+            return Try(now, await self._door.run(f"the home {home.path}", MARK_SECONDS, lambda: self._change(home, fanotify.mark)))
         except NbdError as error:
-            return error.message
+            return Try(now, 0, error.message)
         except OSError as error:
-            return reason(error)
+            return Try(now, 0, reason(error))
 
     async def _unmark(self, home: HomeRequest, filesystem: int) -> None:
         """Of a disk that is gone the kernel has removed it by itself."""

@@ -15,10 +15,11 @@ from typing import Any, TypeVar
 from .. import wire
 from ..errors import KINDS, HostUnfit, NbdError, Unreachable
 from ..homes.model import HomeReady, HomeRequest
-from ..homes.wishes import FlushWish, InUse, RestoreWish
+from ..homes.wishes import EventsOffer, FlushWish, InUse, RestoreWish
 from ..messages import HomeView, ProblemAnswer, RestoreRequest, RestoreView
 from ..notebooks.model import Occupant
 from . import restorestart, unixhttp
+from .eventgroup import EventGroup
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -33,8 +34,9 @@ UNFIT = frozenset({"home_unfit", NOT_BACK})
 
 
 class SyncHomes:
-    def __init__(self, socket: Path, restore_socket: Path) -> None:
+    def __init__(self, socket: Path, restore_socket: Path, events: EventGroup | None = None) -> None:
         self._socket, self._restore_socket = str(socket), str(restore_socket)
+        self._events = events
 
     async def health(self) -> str:
         try:
@@ -79,7 +81,14 @@ class SyncHomes:
         await self.ask("accept", home_of(who))
 
     async def watch(self, used: Sequence[Occupant]) -> None:
-        await self.ask("watch", InUse(tuple(home_of(who) for who in used)))
+        homes = tuple(home_of(who) for who in used)
+        offer = await self._events.offer(homes) if self._events else EventsOffer()
+        held = await self.ask("watch", InUse(homes, offer))
+        if self._events and offer.group not in ("", held.get("group")):
+            await self._events.hand_over()
+
+    async def status(self, who: Occupant) -> HomeView:
+        return wire.load(HomeView, await self.ask("status", home_of(who)))
 
     async def flush(self, who: Occupant, event: str, name: str) -> None:
         await self.ask("flush", FlushWish(home_of(who), event, name))

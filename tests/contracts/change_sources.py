@@ -65,14 +65,14 @@ class World:
 @asynccontextmanager
 async def fanotify_source(folder: Path, *homes: HomeRequest) -> AsyncIterator[FanotifySource]:
     """As core and sync do it, over a socket in `folder`."""
-    group, source = EventGroup(), FanotifySource()
+    group, source = EventGroup(folder / "events.sock"), FanotifySource()
     door = GroupDoor(source.take)
     door.listen(listening_socket(folder / "events.sock", None, 0o600))
     try:
         offer = await group.offer(homes)
         source.said(offer.group, offer.refused)
         if offer.group:
-            await group.hand_over(folder / "events.sock")
+            await group.hand_over()
         yield source
     finally:
         await door.close()

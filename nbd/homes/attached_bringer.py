@@ -11,10 +11,10 @@ from ..errors import Conflict, NbdError
 from .attached_content import PART, digested
 from .attached_model import Action, Attachment, Do, Here, Known, Plan, Remote
 from .attached_names import above
-from .attached_ports import Gone, Hands, Ledger, Objects
+from .attached_ports import Hands, Ledger, Objects
 from .attached_sender import Tally
 from .model import Entry, Kind, Seen
-from .ports import OpenHome, Piece, Writing
+from .ports import OpenHome, Piece, Thing, Writing
 
 BATCH_BYTES, BATCH_FILES = 8 << 20, 64
 SETTLE_BYTES, SETTLE_FILES = 256 << 20, 2000
@@ -55,13 +55,25 @@ class Bringer:
         await self._known()
 
     async def _remove(self, plan: Plan, here: Here) -> None:
-        gone = [Gone(action.path.encode(), action.seen) for action in plan.of(Do.DELETE_HERE) if action.seen]
-        left = [Gone(seen.name, seen) for seen in here.leftovers]
-        troubles = await self._hands.remove([*gone, *left]) if gone or left else []
-        self._say([one.path for one in gone], troubles[: len(gone)])
+        gone = [(action.path.encode(), action.seen) for action in plan.of(Do.DELETE_HERE) if action.seen]
+        left = [(seen.name, seen) for seen in here.leftovers]
+        if not gone and not left:
+            return
+        troubles = await self._hands.clear([(*split(path), Thing(seen.kind, seen.ino, seen.ctime)) for path, seen in (*gone, *left)])
+        troubles = troubles[: len(gone)]
+        self._say([path for path, _ in gone], troubles)
+        removed = [path.decode() for (path, _), trouble in zip(gone, troubles, strict=True) if not trouble]
+        await self._prune(removed, here)
         await self._hands.settle()
-        await self._ledger.note((), [one.path.decode() for one, trouble in zip(gone, troubles, strict=False) if not trouble])
+        await self._ledger.note((), removed)
         self._tally.files += len(gone)
+
+    async def _prune(self, removed: Sequence[str], here: Here) -> None:
+        """Folders that are empty now go too: there is no such thing in a bucket."""
+        staying = {folder for path in here.files.keys() - set(removed) for folder in above(path)}
+        empty = sorted({folder for path in removed for folder in above(path)} - staying, reverse=True)
+        if empty:
+            await self._hands.clear([(*split(path.encode()), Thing(Kind.FOLDER, 0, 0)) for path in empty])
 
     async def _is_object(self, action: Action) -> bool:
         """Some libraries show the mark of an empty folder as an empty object of the folder's name; there is no object of that name."""
@@ -130,7 +142,7 @@ class Bringer:
         looked = await folder.look([(path, True) for path in folders]) if folders else []
         seen = {(path, one.name): one for path, listing in zip(folders, looked, strict=True) for one in listing.entries}
         for action, digest in done:
-            remote, is_there = remote_of(action), seen.get((parent(action), name(action)))
+            remote, is_there = remote_of(action), seen.get(split(action.path.encode()))
             if is_there and is_there.kind is Kind.FILE and (is_there.size, is_there.mtime) == (remote.size, remote.modified):
                 self._fresh.append(known(action, remote, is_there, digest))
             self._tally.files += 1
@@ -165,12 +177,14 @@ def remote_of(action: Action) -> Remote:
     return action.remote
 
 
+def split(path: bytes) -> tuple[bytes, bytes]:
+    """The folder, and the name in it."""
+    folder, _, name = path.rpartition(b"/")
+    return folder, name
+
+
 def parent(action: Action) -> bytes:
-    return action.path.encode().rpartition(b"/")[0]
-
-
-def name(action: Action) -> bytes:
-    return action.path.encode().rpartition(b"/")[2]
+    return split(action.path.encode())[0]
 
 
 def batches(actions: Iterable[Action]) -> Iterator[list[Action]]:

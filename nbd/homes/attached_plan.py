@@ -54,6 +54,8 @@ MIRROR_NEW: Table = {
     (CHANGED, CHANGED): (Do.DOWNLOAD, "not known to be what is there"),
 }
 ORDER = tuple(Do)
+SECOND = 1_000_000_000
+QUIET, LONGEST = 2 * SECOND, 60 * SECOND
 
 
 def plan(known: Mapping[str, Known], here: Here, there: There | None, rules: Rules) -> Plan:
@@ -146,3 +148,18 @@ def guarded(actions: list[Action], known: Mapping[str, Known], sides: tuple[Here
     held = {do: text for do, text in why.items() if text and any(action.do is do for action in actions)}
     said = "; ".join(f"{places[do]}: {text.replace('the home is empty', 'the folder is empty')}" for do, text in held.items())
     return [action for action in actions if action.do not in held], said
+
+
+def ripe(made: Plan, now: int, waiting: Mapping[str, int]) -> tuple[Plan, dict[str, int]]:
+    """What goes up now, and what waits since when: a file that is just being written, or that is away for the moment of its replacement.
+
+    `now`: nanoseconds since the epoch; `waiting`: what waited after the last look.
+    """
+    later: dict[str, int] = {}
+    for action in made.actions:
+        since = waiting.get(action.path, now)
+        written = action.seen is not None and now - QUIET < action.seen.ctime <= now
+        away = action.do is Do.DELETE_THERE and since > now - QUIET
+        if (written and since > now - LONGEST) or away:
+            later[action.path] = since
+    return Plan(tuple(action for action in made.actions if action.path not in later), made.left, made.withheld), later

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from .attached_model import Attachment, Known, There
-from .model import Seen
 from .ports import Target
 
 
@@ -41,26 +40,15 @@ class Objects(Protocol):
 class Ledger(Protocol):
     """What was the same on both sides, by path. Survives whatever ends the program."""
 
-    known: Mapping[str, Known]
+    @property
+    def known(self) -> Mapping[str, Known]: ...
 
     async def note(self, fresh: Sequence[Known], gone: Sequence[str] = ()) -> None:
         """Durable when it returns."""
 
-    def close(self) -> None: ...
-
-
-class Gone(NamedTuple):
-    """A file that is to be removed if it is still this one."""
-
-    path: bytes
-    seen: Seen
-
 
 class Hands(Target, Protocol):
     """The folder, written by a process that is its owner."""
-
-    async def remove(self, files: Sequence[Gone]) -> list[str]:
-        """Each, and the folders that it leaves empty; else why not, as in `Target`."""
 
     async def settle(self) -> None:
         """What was written and removed is on the disk when it returns."""

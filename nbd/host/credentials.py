@@ -67,12 +67,13 @@ def read_secret(path: Path, what: str) -> str:
         raise HostUnfit(f"{what} {path} is no text", code="key_unfit") from None
 
 
-def access(scheme: str, file: Path | None, *, role: bool) -> Access:
-    """What homes.store_secrets says, checked. `role`: without credentials, the cloud's metadata service is asked. Raises HostUnfit, InvalidInput."""
+def access(scheme: str, file: Path | None, *, role: bool, what: str = "homes.store_secrets") -> Access:
+    """What the file says that `what` names, checked. `role`: without credentials, the cloud's metadata service is asked. Raises HostUnfit,
+    InvalidInput."""
     found: dict[str, Any] = {}
     if file is not None:
         try:
-            found = tomllib.loads(read_secret(file, "homes.store_secrets"))
+            found = tomllib.loads(read_secret(file, what))
         except tomllib.TOMLDecodeError as error:
             # Its text may quote the file, so only the place is told.
             place = str(error).rpartition("(at ")[2].rstrip(")")
@@ -85,8 +86,8 @@ def access(scheme: str, file: Path | None, *, role: bool) -> Access:
             raise InvalidInput(f"{file}: {key} must be a text in quotes", code="bad_config")
     if not role and not any(all(key in found for key in keys) for keys in ENOUGH[scheme]):
         ways = "; or ".join(" and ".join(keys) for keys in ENOUGH[scheme])
-        hint = f"a TOML file of mode 0600, named by homes.store_secrets, with {ways}; in that cloud itself: homes.store_role = true"
-        lacking = f"{file} lacks" if file else "homes.store_secrets is not set, which has"
+        hint = f"a TOML file of mode 0600, named by {what}, with {ways}; in that cloud itself: homes.store_role = true"
+        lacking = f"{file} lacks" if file else f"{what} is not set, which has"
         raise InvalidInput(f"{lacking} the credentials of a {scheme}:// store", hint=hint, code="bad_config")
     return spelled(scheme, {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in found.items()})
 

@@ -238,6 +238,30 @@ class RoomView:
     """On its file system, for this home."""
     sentence: str
     hint: str = ""
+    refuses: bool = False
+    """No notebook starts in it until there is room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A look under way: so many bytes of so many are in the store. The total grows while more is found."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnsavedView:
+    """What changed in the home and is not in the store yet."""
+
+    since: float | None
+    """The first of it; None where that is not known."""
+    folders: int
+    """In so many something changed; 0: it is not known where, and all are looked at."""
+    files: int | None = None
+    """Changed, and there now; None where there are too many to count at once."""
+    bytes: int = 0
+    """The size of these files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +292,16 @@ class HomeView:
     """Why what is gone from the home stays in its snapshots until the person confirms; empty where nothing waits for that."""
     alarms: tuple[str, ...] = ()
     """What else a person has to know of, each a sentence with its next step."""
+    saving: Saving | None = None
+    """While changes are on their way to the store."""
+    unsaved: UnsavedView | None = None
+    """None: nothing changed since `protected` that is known of."""
+    source: str = ""
+    """What tells of changes while a notebook runs: fanotify, inotify; or looks: nothing does, and all of the home is looked at now and then."""
+    source_why: str = ""
+    """Why nothing better does; empty for the best."""
+    proved: float | None = None
+    """When the last look at everything began, which finds what was missed."""
 
 
 @dataclass(frozen=True, slots=True)

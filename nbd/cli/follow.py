@@ -98,11 +98,11 @@ class Story:
     def _lines(self) -> Iterator[str]:
         screen, now = self.screen, time.monotonic()
         yield screen.line(Cell(self.title, "bold"), "  ", Cell(running(now - self.began), "dim"))
-        if self.view is None or self.view.state != "STARTING":
+        if self.view is None or self.view.state not in ("STARTING", "STOPPING"):
             return
         done = "✓" if screen.unicode else "*"
         for phase, seconds in self.view.phases.items():
-            if phase != self.step:
+            if phase != self.step and self.view.state == "STARTING":
                 yield screen.line("  ", Cell(done, "green"), " ", phase.ljust(9), Cell(took(seconds), "dim"))
         if self.step:
             spent = Cell(running(now - self.step_began).ljust(9), "dim")

@@ -1,12 +1,15 @@
-"""What a person is told while their home is brought back before a start, and when it cannot be. Pure."""
+"""What a person is told while their home is brought back before a start and saved at a stop; and which snapshots have names. Pure."""
 
 from __future__ import annotations
 
 from ..errors import HostUnfit, NbdError
-from ..messages import Progress, RestoreView
-from .model import Phase
+from ..messages import HomeView, Progress, RestoreView
+from .model import Notebook, Phase
 
 NOT_BACK = "home_not_back"
+HOME, SAVING = str(Phase.HOME), "saving"
+OCCASIONS = {"deleted": "delete"}
+"""What a snapshot is tied to, by why the notebook stopped; every other reason is a stop."""
 STEPS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
@@ -18,6 +21,23 @@ def progress(view: RestoreView) -> Progress:
     shares = [min(entries / view.total, 1.0), *([min(size / view.total_bytes, 1.0)] if view.total_bytes else [])]
     text = f"bringing the home back: {entries:,} of {view.total:,} files, {amount(size)} of {amount(view.total_bytes)}"
     return Progress(Phase.HOME, text, round(sum(shares) / len(shares), 3))
+
+
+def occasion(stop_reason: str | None) -> str:
+    return OCCASIONS.get(stop_reason or "", "stop")
+
+
+def name(row: Notebook) -> str:
+    """By which a person finds the snapshot again: it is kept for ever."""
+    return f"{row.name} run {row.run}"
+
+
+def saving(phase: str, view: HomeView | None) -> Progress:
+    """How far a snapshot is that somebody waits for."""
+    if view is None or not view.saving:
+        return Progress(phase, "saving the home")
+    done, total = view.saving.done, max(view.saving.total, view.saving.done)
+    return Progress(phase, f"saving the home: {amount(done)} of {amount(total)}", round(done / total, 3) if total else None)
 
 
 def waiting(error: NbdError) -> Progress:

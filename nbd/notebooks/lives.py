@@ -85,17 +85,20 @@ class Lives:
         row = self._roster.get(notebook)
         if row.state in (State.RUNNING, State.PARKED, State.FROZEN):
             return  # It is there: what asked for this saw it as it was before.
+        changed = row.run > 0 and asked.get("profile", row.profile) != row.profile
         run = row.run + 1
         fresh: dict[str, Any] = {"run": run, "container": None, "started": None, "ended": None, "phases": {}, "failure": None, "stop_reason": None}
         await self._roster.change(notebook, State.STARTING, **asked, **fresh)
-        self._tasks.follow(notebook, self.start(notebook))
+        self._tasks.follow(notebook, self.start(notebook, changed=changed))
 
-    async def start(self, notebook: str) -> None:
+    async def start(self, notebook: str, *, changed: bool = False) -> None:
+        """`changed`: its profile is another than in its last run."""
         row = self._roster.get(notebook)
         if row.state is not State.STARTING or row.container:
             return  # Another task has seen to it.
         try:
-            process = await self._starter.start(notebook, self.profile(self._roster.get(notebook).profile))
+            marked = self._protector.before_change if changed else None
+            process = await self._starter.start(notebook, self.profile(self._roster.get(notebook).profile), marked)
         except NbdError as error:
             await self._start_failed(notebook, await self._inquest.of_start(self._roster.get(notebook), error))
             return
@@ -164,7 +167,10 @@ class Lives:
         self._unwatch(notebook)
         end = await self._inquest.of_end(row, memory_kills)
         if not end.wrong:
-            await self._over(notebook, State.STOPPED, "editor_shutdown", None)
+            # The person ended it: that is a stop, with all that belongs to one.
+            want = Want.DELETED if row.want is Want.DELETED else Want.STOPPED
+            await self._roster.change(notebook, State.STOPPING, want=want, stop_reason="editor_shutdown")
+            await self.stop(notebook)
             return
         failure = self._inquest.failure(row, end)
         verdict = after_crash(row.crashes, self._clocks.wall(), self._rules.crash_limit, self._rules.crash_window_seconds)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..gpus.model import Grant, Lease, Refusal, Request
-from ..messages import RestoreView
+from ..messages import HomeView, RestoreView
 from ..unixdoor import Place
 from .model import Notebook, Occupant, Run
 from .reconcile import Seen
@@ -120,6 +120,9 @@ class Homes(Protocol):
 
     async def watch(self, used: Sequence[Occupant]) -> None:
         """Notebooks run in exactly these homes: they are kept, all others rest. May be told again and again."""
+
+    async def status(self, who: Occupant) -> HomeView:
+        """How the home is kept, and how far what is just being saved is. Raises Unreachable."""
 
     async def flush(self, who: Occupant, event: str, name: str) -> None:
         """A snapshot of what is there now, tied to `event`, in the store when this returns. Raises why not; it stays wanted all the same."""

@@ -1,26 +1,37 @@
-"""Sees to it that homes are kept while notebooks run in them, and that the end of a run is a snapshot. Never the reason why a notebook does not
-start or stop: a store that is away is said in `nbctl home status`, and what was wanted stays pending there.
+"""Sees to it that homes are kept while notebooks run in them, and that what happens to a notebook is a snapshot with its name. Never the reason why a
+notebook does not start or stop: a store that is away is said, and what was wanted stays pending in sync.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from ..errors import NbdError
-from .model import Occupant, State
+from . import homecoming
+from .model import Notebook, Occupant, State
 from .ports import Homes, People
-from .roster import Roster
+from .roster import Passing, Roster
 
 log = logging.getLogger(__name__)
-FLUSH_SECONDS, TELL_SECONDS = 30.0, 5.0
+TELL_SECONDS = 5.0
 USING = frozenset({State.RUNNING, State.PARKED, State.FROZEN, State.STOPPING})
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    flush_seconds: float = 30.0
+    """So long a stop waits for its snapshot."""
+    look_seconds: float = 0.5
+    """So often it is asked how far that is."""
+
+
 class Protector:
-    def __init__(self, homes: Homes, people: People, roster: Roster, flush_seconds: float = FLUSH_SECONDS) -> None:
-        self._homes, self._people, self._roster = homes, people, roster
-        self._flush_seconds = flush_seconds
+    def __init__(self, homes: Homes, people: People, roster: Roster, pace: Pace = Pace()) -> None:
+        self._homes, self._people, self._roster, self._pace = homes, people, roster, pace
         self._telling = asyncio.Lock()
         self._trouble = ""
 
@@ -28,7 +39,7 @@ class Protector:
         """Which homes are in use now. Told at each change and at each reconcile, so that a sync that was restarted knows again."""
         trouble = ""
         try:
-            async with asyncio.timeout(min(TELL_SECONDS, self._flush_seconds)), self._telling:
+            async with asyncio.timeout(min(TELL_SECONDS, self._pace.flush_seconds)), self._telling:
                 await self._homes.watch(await self._used())
         except (NbdError, TimeoutError) as error:
             trouble = str(error) or "sync is silent"
@@ -43,15 +54,44 @@ class Protector:
             await self._homes.accept(who)
 
     async def last(self, notebook: str) -> None:
-        """The snapshot at the end of a run, named for it; waits so long and no longer."""
+        """The snapshot at the end of a run. Waits so long and no longer, and shows how far it is."""
         row = self._roster.get(notebook)
+        await self._snapshot(row, homecoming.occasion(row.stop_reason))
+
+    async def before_change(self, notebook: str) -> None:
+        """The snapshot of a home before another profile works in it."""
+        await self._snapshot(self._roster.get(notebook), "profile")
+
+    async def _snapshot(self, row: Notebook, event: str) -> None:
         try:
-            async with asyncio.timeout(self._flush_seconds):
+            async with asyncio.timeout(self._pace.flush_seconds):
                 who = await self._people.occupant(row.owner)
                 if who is not None:
-                    await self._homes.flush(who, "stop", row.name)
+                    async with self._shown(row, who):
+                        await self._homes.flush(who, event, homecoming.name(row))
         except (NbdError, TimeoutError) as error:
-            log.warning("%s: the snapshot of its stop is pending: %s", row.title, str(error) or "the store is slow", extra={"NBD_NOTEBOOK": notebook})
+            why = str(error) or "the store is slow"
+            log.warning("%s: the snapshot of its %s is pending: %s", row.title, event, why, extra={"NBD_NOTEBOOK": row.id})
+
+    @asynccontextmanager
+    async def _shown(self, row: Notebook, who: Occupant) -> AsyncIterator[None]:
+        """While the block lasts, its notebook says how much of the home is saved."""
+        showing = asyncio.create_task(self._show(row, who), name=f"how far {row.title} is saved")
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.gather(showing, return_exceptions=True)
+
+    async def _show(self, row: Notebook, who: Occupant) -> None:
+        phase = homecoming.SAVING if row.state is State.STOPPING else homecoming.HOME
+        self._roster.show(row.id, Passing(homecoming.saving(phase, None)))
+        while True:
+            await asyncio.sleep(self._pace.look_seconds)
+            try:
+                self._roster.show(row.id, Passing(homecoming.saving(phase, await self._homes.status(who))))
+            except NbdError as error:
+                log.debug("%s: how far it is saved cannot be said: %s", row.title, error)
 
     async def _used(self) -> list[Occupant]:
         owners = sorted({row.owner for row in self._roster.all() if row.state in USING})

@@ -10,7 +10,7 @@ of. `finished` lets the step end first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -92,13 +92,15 @@ class Starter:
         self._house = house
         self._clocks = parts.clocks
 
-    async def start(self, notebook: str, profile: Profile) -> Process:
-        """Bring the notebook up. On return its editor answers. Raises NbdError; the caller tears down."""
+    async def start(self, notebook: str, profile: Profile, at_home: Callable[[str], Awaitable[None]] | None = None) -> Process:
+        """Bring the notebook up. On return its editor answers. `at_home` is called once its home is ready. Raises NbdError; the caller tears down."""
         who = await self._occupant(notebook)
         async with self._phase(notebook, Phase.IMAGE):
             await self._image(notebook, profile)
         async with self._phase(notebook, Phase.HOME):
             await self._home(notebook, who)
+            if at_home:
+                await at_home(notebook)
             folder = await self._parts.folders.make(notebook, who)
             await self._parts.logs.fresh(notebook)
             row = self._roster.get(notebook)

@@ -73,7 +73,7 @@ def say(row: Notebook, passing: Passing, gpus: Sequence[str], *, own: bool = Tru
         on = f" on {' + '.join(gpus)}" if gpus else ""
         return f"{editor} runs{on}", f"open it: nbctl open {row.name}" if own else ""
     if row.state is State.STOPPING:
-        return "it saves its work and stops", ""
+        return passing.progress.text if passing.progress else "it saves its work and stops", ""
     if row.state in (State.STOPPED, State.FAILED, State.ERROR) and row.failure:
         return row.failure.message, _after(row, row.failure, own=own)
     if row.state is State.STOPPED:

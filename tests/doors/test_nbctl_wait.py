@@ -46,7 +46,7 @@ def test_start_waits_until_it_runs_and_says_how_to_open_it(core: FakeCore, nbctl
     assert ran.code == 0
     assert ran.out == "train is running on NVIDIA RTX A4000; it took 1.0 s.\nopen it: nbctl open train\n"
     assert ran.err == ""
-    assert core.asked[0].body == {"name": "train", "profile": "gpu-1", "editor": None, "gpus": 1, "wait": False}
+    assert core.asked[0].body == {"name": "train", "profile": "gpu-1", "editor": None, "gpus": 1, "wait": False, "empty_home": False}
 
 
 def test_start_of_what_runs_says_so_at_once(core: FakeCore, nbctl: Nbctl) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from nbd import wire
 from nbd.errors import Conflict, Deadline, HostUnfit, NbdError, StartFailed
 from nbd.gpus.model import Lease
-from nbd.messages import RestoreView, SnapshotView
+from nbd.messages import HomeView, RestoreView, Saving, SnapshotView
 from nbd.notebooks.model import Notebook, Occupant, Run
 from nbd.notebooks.ports import Process
 from nbd.notebooks.reconcile import Seen
@@ -284,6 +284,10 @@ class FakeHomes:
         if self._machine.sync_trouble:
             raise self._machine.sync_trouble
         self._machine.watched = {who.name for who in used}
+
+    async def status(self, who: Occupant) -> HomeView:
+        saving = Saving(3 << 20, 12 << 20) if self._machine.store_seconds else None
+        return HomeView(who.home, watched=True, protected=1.0, store="/store", sentence="protected", hint="", saving=saving)
 
     async def flush(self, who: Occupant, event: str, name: str) -> None:
         alive = {box.spec.name for box in self._machine.boxes.values() if box.state == "running"}

@@ -14,7 +14,7 @@ from nbd.notebooks.images import Images
 from nbd.notebooks.lives import Hands, Lives, Rules
 from nbd.notebooks.manager import Manager
 from nbd.notebooks.model import Notebook, State
-from nbd.notebooks.protector import Protector
+from nbd.notebooks.protector import Pace, Protector
 from nbd.notebooks.roster import Roster
 from nbd.notebooks.spec import HostLimits
 from nbd.notebooks.starter import Clocks, House, Parts, Starter
@@ -77,7 +77,7 @@ class Household:
         )  # fmt: skip
         self.pool, self.roster = pool, Roster(self.store)
         house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)
-        protector = Protector(parts.homes, parts.people, self.roster, 0.2)
+        protector = Protector(parts.homes, parts.people, self.roster, Pace(0.2, 0.02))
         stopper = Stopper(parts, self.roster, self.release_seconds, kill_seconds=0.05)
         hands = Hands(Starter(parts, self.roster, house), stopper, Tasks(), protector)
         lives = Lives(parts, self.roster, hands, RULES, lambda: PROFILES)

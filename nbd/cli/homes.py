@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import InvalidInput, Unreachable
-from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, RestoreView, SnapshotView, Unkept, VerifyView
+from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, RestoreView, SnapshotView, Unkept, UnsavedView, VerifyView
 from .client import parsed, problem_error, quoted, typed, typed_all
 from .grammar import Arg, Call, Verb, Words
 from .output import emit
@@ -21,6 +21,7 @@ from .text import ago, amount, moment, running
 SHORT = 12
 SHOWN = 20
 LETTERS = {"folder": "d", "link": "l", "pipe": "p", "socket": "s", "character": "c", "block": "b", "skipped": "?"}
+SOURCES = {"fanotify": "the kernel (fanotify)", "inotify": "the kernel, folder by folder (inotify)", "looks": "nothing; looked at again and again"}
 CHANGES = {"added": "green", "deleted": "red", "changed": "yellow", "renamed": "cyan"}
 TIMES = ("%H:%M", "%H:%M:%S", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
 
@@ -48,12 +49,29 @@ def _tell_status(call: Call, view: HomeView) -> None:
         ("in use", "yes" if view.watched else "no"),
         ("kept at", view.store),
         ("all is kept up to", moment(view.protected, call.now)),
+        ("being saved" if good else "not saved", changed(view.unsaved, call.now) if view.unsaved else ""),
+        ("changes told by", SOURCES.get(view.source, view.source)),
+        ("because", view.source_why if view.watched else ""),
+        ("all looked at", moment(view.proved, call.now)),
         ("trouble since", moment(view.since, call.now)),
         ("pending", ", ".join(view.pending)),
         ("cannot be kept", str(view.unkept_count) if view.unkept_count else ""),
     ]
     out.say_all(facts(out, pairs))
     out.say_all([out.line(f"  {line}") for line in reasons(view.unkept)])
+
+
+def changed(unsaved: UnsavedView, now: float) -> str:
+    """ "2 files (5.0 KiB), since 0.4 s"."""
+    if not unsaved.folders:
+        what = "all is looked at"
+    elif unsaved.files:
+        what = f"{unsaved.files} file{'s' if unsaved.files > 1 else ''} ({amount(unsaved.bytes)})"
+    else:
+        what = f"changes in {unsaved.folders} folder{'s' if unsaved.folders > 1 else ''}"
+    if unsaved.since is None:
+        return what
+    return f"{what}, since {running(max(0.0, now - unsaved.since))}"
 
 
 def reasons(unkept: Sequence[Unkept]) -> Iterator[str]:

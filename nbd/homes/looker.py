@@ -20,13 +20,14 @@ MOST_MEASURED = 64
 
 @dataclass(frozen=True, slots=True)
 class Unsaved:
-    """What changed and is not in the store yet. Moments are seconds since 1970."""
+    """What changed and is not in the store yet."""
 
     folders: int
     """0: it is not known where."""
-    since: float
+    since: float | None
+    """Seconds since 1970; None where it is not known."""
     files: int | None = None
-    """Those that are there; None where there are too many folders to count them now."""
+    """Those that are there; None where they cannot be counted now."""
     bytes: int = 0
 
 

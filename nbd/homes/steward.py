@@ -167,7 +167,9 @@ class Steward:
                 repository = await self._means.vault.find(guardian.home.person)
                 newest = repository.root.newest() if repository else None
                 if repository and newest:
-                    guardian.known.snapshot = await repository.snapshot(newest)
+                    known = guardian.known
+                    known.snapshot = snapshot = await repository.snapshot(newest)
+                    known.skipped, known.skipped_count = snapshot.skipped, snapshot.skipped_count
         except TimeoutError:
             guardian.known.trouble = NbdError(f"the store {self._means.vault.where} does not answer", code="store_away", retryable=True)
         except NbdError as error:
@@ -176,17 +178,18 @@ class Steward:
             guardian.known.trouble = None
 
     async def _view(self, guardian: Guardian) -> HomeView:
-        known, snapshot = guardian.known, guardian.known.snapshot
+        known, work = guardian.known, guardian.work
         off = ("not protected: the admin of this box switched it off", "homes.protect in the settings")
         sentence, hint = views.sentence(guardian) if self._protect else off
         if await self._keeper.half(guardian.home.person):
             sentence, hint = HALF, HALF_HINT
-        skipped = snapshot.skipped if snapshot else ()
         return HomeView(
-            guardian.home.path, self._in_use(guardian.home.person), views.seconds(known.protected), self._means.vault.where, sentence, hint,
+            guardian.home.path, self._in_use(guardian.home.person), views.seconds(work.protected()), self._means.vault.where, sentence, hint,
             known.trouble.message if known.trouble else "", views.seconds(known.since), guardian.pending(),
-            tuple(Unkept(one.path, one.reason) for one in skipped), snapshot.skipped_count if snapshot else 0,
+            tuple(Unkept(one.path, one.reason) for one in known.skipped), known.skipped_count,
             withheld=views.withheld(guardian), alarms=await self._keeper.alarms(guardian.home.person),
+            unsaved=views.unsaved(await work.weigh_unsaved()), source=work.lookout.name if guardian.watched else "",
+            source_why=work.lookout.why, proved=views.seconds(known.proved),
         )  # fmt: skip
 
     async def _repository(self, home: HomeRequest) -> Repository:

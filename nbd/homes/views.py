@@ -17,6 +17,7 @@ from ..messages import (
     RuleView,
     SnapshotView,
     TextView,
+    UnsavedView,
     UsageView,
     VersionView,
 )
@@ -24,6 +25,7 @@ from . import culprits
 from .contents import shown
 from .diff import Difference
 from .guardian import Guardian
+from .looker import Unsaved
 from .losses import Losses
 from .model import Entry, HomeRequest, Kind, Listed
 from .reader import State, Text
@@ -75,6 +77,10 @@ def withheld(guardian: Guardian) -> str:
     return known.withheld
 
 
+def unsaved(found: Unsaved | None) -> UnsavedView | None:
+    return None if found is None else UnsavedView(found.since, found.folders, found.files, found.bytes)
+
+
 def sentence(guardian: Guardian) -> tuple[str, str]:
     """How the home is kept, and the next step if there is one."""
     known = guardian.known
@@ -96,7 +102,7 @@ def sentence(guardian: Guardian) -> tuple[str, str]:
 
 
 def room(known: Room, verdict: Verdict, hint: str) -> RoomView:
-    return RoomView(verdict.level, verdict.kind, verdict.used, verdict.limit, known.space.free, verdict.sentence, hint)
+    return RoomView(verdict.level, verdict.kind, verdict.used, verdict.limit, known.space.free, verdict.sentence, hint, verdict.refuse)
 
 
 def usage(home: HomeRequest, survey: Survey | None, *, measuring: bool) -> UsageView:

@@ -6,9 +6,11 @@ everything is in the store, and goes on by itself while something tells of every
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ..errors import NbdError
@@ -16,7 +18,7 @@ from . import debounce
 from .contents import shown
 from .debounce import Situation, Spell, What
 from .dirt import Dirt, DirtySet
-from .looker import Looker
+from .looker import Looker, Unsaved
 from .lookout import Lookout
 from .model import HomeRequest, Skipped, Snapshot
 from .ports import ChangeSource, Homes, Ignores
@@ -29,6 +31,7 @@ SLICE_REST, LEAST_SLICE_REST = 4.0, 0.02
 """After a part of a proof, so many times as long as it took: a proof takes a fifth of the time at most."""
 HURRY_SECONDS = 60.0
 """A proof that is wanted before its time waits so long since the last one."""
+WEIGH_SECONDS = 1.0
 LAG = 0.1
 """So much earlier than it was told may something have changed."""
 NEVER = float("-inf")
@@ -162,6 +165,21 @@ class Work:
 
     def unsaved_since(self) -> float | None:
         return min((one.since for one in self.unsaved()), default=None)
+
+    async def weigh_unsaved(self) -> Unsaved | None:
+        """How much that is, counted now, as far as that can be said at once."""
+        found, since = self.unsaved(), self.unsaved_since()
+        if since is None:
+            return None
+        began = None if since == NEVER else self.of_the_wall(since) / 1e9
+        if began is None or any(one.everything for one in found):
+            return Unsaved(0, began)
+        folders = frozenset[bytes]().union(*(one.folders for one in found))
+        with suppress(NbdError, TimeoutError):
+            async with asyncio.timeout(WEIGH_SECONDS):
+                counted = await self.looker.measure(folders, began - LAG)
+                return Unsaved(len(folders), began, *(counted or ()))
+        return Unsaved(len(folders), began)
 
     def rest(self) -> None:
         """Nobody uses the home."""

@@ -37,8 +37,8 @@ class FolderStore:
         self._numbers = itertools.count()
         self._made: set[Path] = set()
 
-    async def create(self, key: str, data: bytes) -> None:
-        await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._create(self._path(key), data))
+    async def create(self, key: str, data: bytes) -> str | None:
+        return await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._create(self._path(key), data))
 
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
         return await self._door.run(f"the store {self._folder}", SECONDS, lambda: self._replace(self._path(key), data, expected))
@@ -60,12 +60,13 @@ class FolderStore:
             raise ValueError(f"{key!r} is not a key")
         return self._folder / key
 
-    def _create(self, path: Path, data: bytes) -> None:
+    def _create(self, path: Path, data: bytes) -> str | None:
         with explained(self._folder):
-            if not path.exists():
-                self._put(path, data)
-            else:
+            if path.exists():
                 self._files.sync_folder(path.parent)  # It may be there and not durable: its writer was killed before this line.
+                return None
+            self._put(path, data)
+        return version_of(data)
 
     def _put(self, path: Path, data: bytes) -> None:
         self._make(path.parent)

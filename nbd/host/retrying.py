@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from ..errors import Conflict, NbdError
+from ..errors import Conflict, NbdError, NotFound
 from ..homes.ports import ObjectStore
 from .wrapping import Call, Step, T, WrappedStore
 
@@ -19,7 +19,8 @@ class RetryingStore(WrappedStore):
         self._budget, self._first, self._longest = budget, first, longest
 
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
-        """After a failure that may have taken effect, a conflict can be our own success: then the bytes there are ours."""
+        """After a failure that may have taken effect, a conflict can be our own success: then the bytes there are ours (sealed bytes are
+        never twice the same)."""
         tries = 0
 
         async def attempt(store: ObjectStore) -> str:
@@ -28,10 +29,10 @@ class RetryingStore(WrappedStore):
             try:
                 return await store.replace(key, data, expected)
             except Conflict:
-                present = await store.fetch(key) if tries > 1 else None
-                if present is not None and present.data == data:
-                    return present.version
-                raise
+                ours = await held(store, key, data) if tries > 1 else None
+                if ours is None:
+                    raise
+                return ours
 
         return await self._through(Step("replace", key, len(data)), attempt)
 
@@ -48,3 +49,12 @@ class RetryingStore(WrappedStore):
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, self._longest)
+
+
+async def held(store: ObjectStore, key: str, data: bytes) -> str | None:
+    """The present version, if it has these bytes."""
+    try:
+        present = await store.fetch(key)
+    except NotFound:
+        return None
+    return present.version if present.data == data else None

@@ -48,7 +48,7 @@ class Said:
 
     @property
     def past_the_end(self) -> bool:
-        return self.status == 416 or self.code in PAST_THE_END
+        return self.status == 416 or self.code in PAST_THE_END or "Wanted range starting at" in self.text
 
     @property
     def line(self) -> str:

@@ -16,10 +16,9 @@ class MemoryStore:
         self._versions: dict[str, str] = {}
         self._numbers = itertools.count()
 
-    async def create(self, key: str, data: bytes) -> None:
+    async def create(self, key: str, data: bytes) -> str | None:
         await self._called("create", key)
-        if key not in self.objects:
-            self._set(key, data)
+        return None if key in self.objects else self._set(key, data)
 
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
         await self._called("replace", key)

@@ -16,8 +16,8 @@ class UnreliableStore:
     def __init__(self, store: ObjectStore, *, share: float, seed: int) -> None:
         self.store, self.share, self._random = store, share, random.Random(seed)
 
-    async def create(self, key: str, data: bytes) -> None:
-        await self._maybe(self.store.create(key, data))
+    async def create(self, key: str, data: bytes) -> str | None:
+        return await self._maybe(self.store.create(key, data))
 
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
         return await self._maybe(self.store.replace(key, data, expected))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import InvalidInput, NbdError, Refused
 from .contents import shown
@@ -73,11 +73,12 @@ class Surveyor:
         known, tools = self._known(home), self._tools
         space = await tools.sizes.space(home.path, home.uid)
         room = Room(space, known.usage.bytes if known and known.usage else None, tools.policy.of(home.person))
-        return room, judge(room)
+        verdict = judge(room)
+        return room, replace(verdict, refuse=verdict.refuse and tools.policy.refuse)
 
     async def admit(self, home: HomeRequest) -> None:
         """May a notebook start in it? Raises Refused(home_over_quota). What cannot be known refuses nothing."""
-        if not self._tools.policy.refuse or not self._tools.policy.of(home.person):
+        if not self._tools.policy.of(home.person):
             return
         if (await self._judged(home)).refuse and self._age(home) > 0:
             # The person may just have made room: what was found a while ago must not keep them out.

@@ -126,7 +126,7 @@ class HomePages:
         one = chosen(await self._snapshots(visit), id)
         status = error.status if error else 200
         running = self._restores.running(visit.person)
-        return self._page(visit, "homes-restore.html", status=status, snapshot=one, at=at, error=error, running=running, place=home_of(visit))
+        return self._page(visit, "homes-restore.html", status=status, snapshot=one, at=at, error=error, running=running)
 
     async def restore(self, visit: Visit, id: str) -> web.StreamResponse:
         at, where = At.of(visit.form.get("path", "")), visit.form.get("where", "")

@@ -77,7 +77,7 @@ def plain(text: str) -> str:
 
 class Mood(NamedTuple):
     kind: str
-    """good, wait, look, bad, rest: the colour."""
+    """good, wait, look, bad, rest, none: colour and sign."""
     title: str
     live: bool = False
     """`protected` is a moment ago, and moves on."""
@@ -96,7 +96,7 @@ def mood(view: HomeView) -> Mood:
         return Mood("wait", "On its way")
     if view.protected is not None:
         return Mood("rest", "Protected")
-    return Mood("rest", "At rest" if "snapshot is of" in view.sentence else "Nothing is kept yet")
+    return Mood("rest", "At rest") if "snapshot is of" in view.sentence else Mood("none", "Nothing is kept yet")
 
 
 def on_this_box(store: str) -> bool:
@@ -203,6 +203,12 @@ def titled(one: SnapshotView, now: float, clock: Clock = time.localtime) -> str:
     """ "Today 14:05:12, stop main"."""
     named = f", {plain(f'{one.event} {one.name}')}" if one.name else ""
     return f"{day_title(one.time, now, clock)} {time.strftime('%H:%M:%S', clock(one.time))}{named}"
+
+
+def when(one: SnapshotView, now: float, clock: Clock = time.localtime) -> str:
+    """The same in the middle of a sentence: "today 14:05:12", "on Tue 17 Nov 14:05:12"."""
+    said = titled(one, now, clock)
+    return said[0].lower() + said[1:] if said.startswith(("Today", "Yesterday")) else f"on {said}"
 
 
 def neighbours(snapshots: Sequence[SnapshotView], id: str) -> tuple[SnapshotView | None, SnapshotView | None]:

@@ -43,8 +43,21 @@ async function refresh() {
 
 if (body.dataset.events) {
   new EventSource(body.dataset.events).addEventListener("changed", refresh);
-  setInterval(() => { if (!document.hidden) refresh(); }, 10000); // what no event tells of: memory in use, "for 5 min"
+  // What no event tells of: memory in use, "for 5 min", how a home is kept.
+  setInterval(() => { if (!document.hidden) refresh(); }, Number(body.dataset.every) || 10000);
 }
+
+// "2 s ago" goes on between two looks, in the words of nbd/web/homewords.py.
+function since(seconds) {
+  for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
+  return `${Math.round(seconds)} s`;
+}
+setInterval(() => {
+  for (const at of document.querySelectorAll("[data-age]")) {
+    at.born ??= performance.now() - 1000 * at.dataset.age;
+    at.textContent = since((performance.now() - at.born) / 1000);
+  }
+}, 1000);
 goOn();
 addEventListener("submit", (event) => {
   const button = event.target.querySelector("button:not(.link)");

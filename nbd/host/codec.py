@@ -100,6 +100,10 @@ class MasterKeys:
     def __init__(self, *masters: bytes) -> None:
         self._masters = {derive("nbd 2026 master name", master).hex()[:16]: master for master in masters}
 
+    def renew(self, master: bytes) -> None:
+        """This one wraps from now on."""
+        self._masters = {derive("nbd 2026 master name", master).hex()[:16]: master, **self._masters}
+
     def new_home(self) -> bytes:
         return self._config(os.urandom(16).hex(), os.urandom(32))
 

@@ -21,7 +21,7 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FILE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, METHODS = 400, 50, 3, 5, 20
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "notebooks/failure.py", "notebooks/views.py", "gpus/allocate.py",
-        "gpus/queue.py", "people/access.py", "homes/fitness.py", "homes/model.py", "homes/encoding.py", "homes/chunks.py", "homes/diff.py",
+        "gpus/queue.py", "people/access.py", "homes/fitness.py", "homes/model.py", "homes/encoding.py", "homes/indexes.py", "homes/chunks.py", "homes/diff.py",
         "homes/retention.py", "homes/guards.py", "editors.py", "wire.py", "errors.py", "messages.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}
 OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "host/nvml_helper.py", "systemd": "host/systemd.py",

@@ -1,10 +1,9 @@
-"""The bytes of docs/home-format.md: trees, chunk lists, indexes, pack footers. Pure. Whatever does not parse raises Damaged."""
+"""The bytes of docs/home-format.md: trees, chunk lists, pack footers. Pure. Whatever does not parse raises Damaged."""
 
 from __future__ import annotations
 
 import struct
 import zlib
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import Damaged, InvalidInput
@@ -17,8 +16,6 @@ LENGTHS = struct.Struct(f">H{HEAD.size}xIH")
 XATTR = struct.Struct(">HI")
 EXTENT = struct.Struct(">Q32s")
 FOOTER_ROW = struct.Struct(">32scIII")
-INDEX_ROW = struct.Struct(">32scIIII")
-INDEX_HEAD = struct.Struct(">16sII")
 PACK_TAIL = struct.Struct(">I8s")
 PACK_MAGIC = b"nbdpack1"
 SECOND = 1_000_000_000
@@ -147,51 +144,6 @@ def decode_extents(data: bytes) -> list[Extent]:
 def list_ids(payload: bytes) -> list[bytes]:
     """The chunk lists of a file payload of the form `L`."""
     return [payload[at : at + 32] for at in range(1, len(payload), 32)]
-
-
-class Table:
-    """An index as it lies in the store, searched in place: a million blobs cost 49 MB and no Python object."""
-
-    def __init__(self, data: bytes) -> None:
-        try:
-            _, packs, rows = INDEX_HEAD.unpack_from(data, 0)
-        except struct.error:
-            raise Damaged("an index does not parse") from None
-        self._start = INDEX_HEAD.size + packs * 32
-        if len(data) != self._start + rows * INDEX_ROW.size:
-            raise Damaged("an index is too short or too long")
-        self._data, self.packs, self.rows = data, packs, rows
-
-    def pack(self, number: int) -> bytes:
-        if number >= self.packs:
-            raise Damaged("an index names a pack that it does not have")
-        return self._data[INDEX_HEAD.size + number * 32 : INDEX_HEAD.size + number * 32 + 32]
-
-    def row(self, number: int) -> Place:
-        part, kind, pack, offset, sealed, content = INDEX_ROW.unpack_from(self._data, self._start + number * INDEX_ROW.size)
-        return Place(part, kind, self.pack(pack), offset, sealed, content)
-
-    def _id(self, number: int) -> bytes:
-        at = self._start + number * INDEX_ROW.size
-        return self._data[at : at + 32]
-
-    def find(self, part: bytes) -> Place | None:
-        number = bisect_left(range(self.rows), part, key=self._id)
-        return self.row(number) if number < self.rows and self._id(number) == part else None
-
-    def places(self) -> Iterator[Place]:
-        return map(self.row, range(self.rows))
-
-    def stored(self) -> int:
-        """Bytes in the store of all that is named here."""
-        return sum(row[4] for row in INDEX_ROW.iter_unpack(memoryview(self._data)[self._start :]))
-
-
-def encode_index(salt: bytes, places: Iterable[Place]) -> bytes:
-    rows = sorted(places)
-    packs = {pack: number for number, pack in enumerate(dict.fromkeys(place.pack for place in rows))}
-    body = b"".join(INDEX_ROW.pack(part, kind, packs[pack], offset, sealed, content) for part, kind, pack, offset, sealed, content in rows)
-    return INDEX_HEAD.pack(salt, len(packs), len(rows)) + b"".join(packs) + body
 
 
 def encode_footer(places: Iterable[Place]) -> bytes:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
+from .copies import KEPT
 from .encoding import PACK_MAGIC, PACK_TAIL, encode_footer
 from .model import NO_ID, Place
 from .ports import Codec
-from .repository import CACHED, Repository
+from .repository import Repository
 
 PACK_BYTES = 8 << 20
 ON_THE_WAY = 3
+MANY_PLACES, MANY_BYTES = 50_000, 256 << 20
 Blob = tuple[bytes, bytes, bytes | memoryview]
 
 
 class Packer:
-    """One writing. What it stored counts as stored for this writing only, until a commit names it."""
+    """One writing. What it stored counts as stored for this writing only, until the pointer names it.
+
+    A long one has the pointer name what it stored from time to time: memory stays bounded, and one that is killed goes on where it was."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -25,15 +30,19 @@ class Packer:
         self._bytes = 0
         self._ids: set[bytes] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._unnamed = 0
         self.places: list[Place] = []
+        """What no index has yet."""
+        self.stored = 0
+        """Bytes sent."""
 
     async def add(self, kind: bytes, content: bytes | memoryview) -> bytes:
         return await self.put(kind, self._repository.codec.identify(kind, content), content)
 
     async def put(self, kind: bytes, part: bytes, content: bytes | memoryview) -> bytes:
-        """The id, under which the content is stored once `flush` returned."""
-        if kind in CACHED:
-            self._repository.cache.put(part, bytes(content))
+        """The id, under which the content is stored once `flush` returned. Raises Conflict as a commit does."""
+        if kind in KEPT:
+            self._repository.copies.put(part, bytes(content))
         if part in self._ids or self._repository.find(part) is not None:
             return part
         self._ids.add(part)
@@ -41,6 +50,8 @@ class Packer:
         self._bytes += len(content)
         if self._bytes >= PACK_BYTES:
             await self._send()
+            if len(self.places) >= MANY_PLACES or self._unnamed >= MANY_BYTES:
+                await self._name()
         return part
 
     async def flush(self) -> Sequence[Place]:
@@ -58,7 +69,14 @@ class Packer:
     def again(self) -> None:
         """After a lost commit: what this writing stored is still there, unless a prune came between. Call after a refresh."""
         if self._repository.root.swept != self._swept:
-            self._ids, self.places, self._swept = set(), [], self._repository.root.swept
+            self._ids, self.places, self._swept = {part for _, part, _ in self._waiting}, [], self._repository.root.swept
+
+    async def _name(self) -> None:
+        repository, places = self._repository, list(self.places)
+        indexes = await repository.add_index(places)
+        await repository.move(replace(repository.root, indexes=indexes))
+        self.places, self._unnamed = self.places[len(places) :], 0
+        self._ids.difference_update(place.id for place in places)
 
     async def _send(self) -> None:
         if not self._waiting:
@@ -71,7 +89,10 @@ class Packer:
     async def _ship(self, blobs: Sequence[Blob]) -> None:
         name, data, places = await asyncio.to_thread(packed, self._repository.codec, blobs)
         await self._repository.store.create(f"data/{name.hex()}", data)
+        await self._repository.copies.keep({part: bytes(content) for kind, part, content in blobs if kind in KEPT})
         self.places += places
+        self.stored += len(data)
+        self._unnamed += len(data)
 
 
 def packed(codec: Codec, blobs: Sequence[Blob]) -> tuple[bytes, bytes, list[Place]]:

@@ -7,14 +7,14 @@ that loses raises Conflict and has changed nothing that anybody names; the calle
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from .. import wire
 from ..errors import Conflict, Damaged, NbdError, NotFound, Refused, StateUnusable
-from .encoding import Table, encode_index
+from .copies import KEPT, Copies
+from .indexes import Table, encode_index, merge, to_merge
 from .model import FORMAT, NO_ID, DoomedList, Listed, Place, Root, Snapshot
 from .ports import Codec, KeyRing, ObjectStore
 
@@ -23,53 +23,40 @@ POINTER, CONFIGS = "latest", ("config", "config.copy")
 LARGEST = 64 << 20
 """Nothing but an index is larger unpacked; an index may have LARGEST_INDEX."""
 LARGEST_INDEX = 4 << 30
-CACHE_BYTES = 64 << 20
 GAP = 64 << 10
 RUN = 16 << 20
 AT_ONCE = 8
-MANY_INDEXES = 16
-SMALL_INDEX = 50_000
-CACHED = (b"t", b"l")
-
-
-class Cache:
-    """Trees and chunk lists, so that saving one file reads nothing from the store."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[bytes, bytes] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, part: bytes) -> bytes | None:
-        if part in self._kept:
-            self._kept.move_to_end(part)
-        return self._kept.get(part)
-
-    def put(self, part: bytes, content: bytes) -> None:
-        if part not in self._kept:
-            self._bytes += len(content)
-        self._kept[part] = content
-        while self._bytes > CACHE_BYTES:
-            self._bytes -= len(self._kept.popitem(last=False)[1])
+COPIED = (b"i", b"s")
 
 
 class Repository:
-    def __init__(self, store: ObjectStore, codec: Codec) -> None:
+    def __init__(self, store: ObjectStore, codec: Codec, copies: Copies | None = None) -> None:
         self.store, self.codec = store, codec
         self.root = Root(FORMAT, 0, 0)
-        self.cache = Cache()
+        self.box = ""
+        """Of which box's home the snapshots are that are committed here."""
+        self.copies = copies or Copies()
         self._version: str | None = None
         self._tables: dict[str, Table] = {}
+        self._coming: dict[str, Table] = {}
+        self.fixed: frozenset[str] = frozenset()
+        """Indexes that are not merged with others."""
+        self._shelved: set[str] = set()
+        """Keys of objects of which there is a copy on the shelf."""
+        self._newest: tuple[str, Snapshot, bytes] | None = None
+        self._config = b""
 
     @classmethod
-    async def open(cls, store: ObjectStore, keys: KeyRing, at_least: int = 0) -> Repository:
+    async def open(cls, store: ObjectStore, keys: KeyRing, at_least: int = 0, copies: Copies | None = None) -> Repository:
         """Makes it if there is nothing. `at_least`: the highest sequence this box has seen; less means that someone put an old pointer back."""
-        repository = cls(store, keys.open_home(await config_of(store, keys)))
+        config = await config_of(store, keys)
+        repository = cls(store, keys.open_home(config), copies)
+        repository._config = config
         await repository.refresh()
         if repository._version is None:
             await repository._begin()
         if repository.root.sequence < at_least:
-            hint = "restore the store from its versions, or forget the sequence if this is wanted"
-            raise Damaged(f"the store is at change {repository.root.sequence}, and this box has seen {at_least}", code="rolled_back", hint=hint)
+            raise rolled_back(repository.root.sequence, at_least)
         return repository
 
     async def _begin(self) -> None:
@@ -89,17 +76,31 @@ class Repository:
                 raise Damaged("the pointer of the home is gone, and its snapshots are there", code="pointer_lost", hint=hint) from None
             self.root, self._version = Root(FORMAT, 0, 0), None
             return
-        root = parsed(Root, self.codec.open(b"p", NO_ID, sealed, LARGEST), "the pointer")
+        root = root_of(self.codec, sealed)
         missing = [name for name in root.indexes if name not in self._tables]
         loaded = await asyncio.gather(*(self._table(name) for name in missing))
         known = self._tables | dict(zip(missing, loaded, strict=True))
         self.root, self._tables = root, {name: known[name] for name in root.indexes}
+        await self._remember(sealed)
+
+    async def _remember(self, sealed: bytes) -> None:
+        """On this box: so that the next start, and a look while the store is away, need nothing from it."""
+        here = {CONFIGS[0]: self._config} | {f"index/{name}": table.data for name, table in self._tables.items()}
+        if self._newest is not None:
+            here[f"snapshots/{self._newest[0]}"] = self._newest[2]
+        new = {key: content for key, content in here.items() if key not in self._shelved}
+        await self.copies.keep_objects({**new, POINTER: sealed}, here)
+        self._shelved = set(here)
 
     async def _table(self, name: str) -> Table:
         return Table(await self.object(b"i", f"index/{name}", LARGEST_INDEX))
 
     async def object(self, kind: bytes, key: str, limit: int = LARGEST) -> bytes:
         """The content of an object that is named by its id."""
+        copy = await self.copies.named(self.codec, kind, key) if kind in COPIED else None
+        if copy is not None:
+            self._shelved.add(key)
+            return copy
         try:
             sealed = await self.store.fetch(key)
         except NotFound:
@@ -114,7 +115,13 @@ class Repository:
         return part.hex()
 
     async def snapshot(self, listed: Listed) -> Snapshot:
-        return parsed(Snapshot, await self.object(b"s", f"snapshots/{listed.id}"), f"snapshot {listed.id[:12]}")
+        if self._newest is not None and self._newest[0] == listed.id:
+            return self._newest[1]
+        content = await self.object(b"s", f"snapshots/{listed.id}")
+        snapshot = parsed(Snapshot, content, f"snapshot {listed.id[:12]}")
+        if listed == self.root.newest():
+            self._newest = (listed.id, snapshot, content)
+        return snapshot
 
     def find(self, part: bytes) -> Place | None:
         for table in reversed(self._tables.values()):
@@ -134,7 +141,7 @@ class Repository:
         found: dict[bytes, bytes] = {}
         places = []
         for part in dict.fromkeys(wanted):
-            cached = self.cache.get(part)
+            cached = self.copies.get(part)
             place = None if cached is not None else self.find(part)
             if cached is not None:
                 found[part] = cached
@@ -142,8 +149,9 @@ class Repository:
                 places.append(place)
             else:
                 raise Damaged(f"blob {part.hex()[:12]} is in no index")
+        found |= await self.copies.recall(self.codec, places)
         slots = asyncio.Semaphore(AT_ONCE)
-        for contents in await asyncio.gather(*(self._run(run, slots) for run in runs(places))):
+        for contents in await asyncio.gather(*(self._run(run, slots) for run in runs(place for place in places if place.id not in found))):
             found |= contents
         return found
 
@@ -155,33 +163,41 @@ class Repository:
             except NotFound:
                 raise Damaged(f"pack {run[0].pack.hex()[:12]} is not in the store") from None
             contents = await asyncio.to_thread(opened, self.codec, run, data)
-        for place in run:
-            if place.type in CACHED:
-                self.cache.put(place.id, contents[place.id])
+        kept = {place.id: contents[place.id] for place in run if place.type in KEPT}
+        for part, content in kept.items():
+            self.copies.put(part, content)
+        await self.copies.keep(kept)
         return contents
 
     async def commit(self, places: Sequence[Place], snapshot: Snapshot) -> Listed:
         """Index, snapshot, pointer, in this order; the packs are there. Raises Conflict if another was first."""
         indexes = await self.add_index(places)
+        snapshot = replace(snapshot, box=self.box)
         content = wire.encode(snapshot).encode()
-        listed = Listed(await self.put_object(b"s", "snapshots", content), snapshot.time, snapshot.name, snapshot.event)
+        listed = Listed(await self.put_object(b"s", "snapshots", content), snapshot.time, snapshot.name, snapshot.event, self.box)
+        self._newest = (listed.id, snapshot, content)
         await self.move(replace(self.root, indexes=indexes, snapshots=(*self.root.snapshots, listed)))
         return listed
 
     async def add_index(self, places: Sequence[Place]) -> tuple[str, ...]:
-        """The names of the indexes with these places in them. Many small ones become one, at no further request; the old ones are strays then."""
+        """The names of the indexes with these places in them. Many small ones become one; the old ones are strays then."""
         if not places:
             return self.root.indexes
-        small = [name for name, table in self._tables.items() if table.rows <= SMALL_INDEX]
-        merged = small if len(small) >= MANY_INDEXES else []
-        rows = [*places, *(place for name in merged for place in self._tables[name].places())]
-        name = await self.put_index(rows)
+        content = encode_index(self.codec.random(16), places)
+        merged = to_merge({name: table for name, table in self._tables.items() if name not in self.fixed})
+        if merged:
+            tables = [*(self._tables[name] for name in merged), Table(content)]
+            content = await asyncio.to_thread(merge, self.codec.random(16), tables)
+        name = await self._put_index(content)
         return (*(old for old in self.root.indexes if old not in merged), name)
 
     async def put_index(self, places: Iterable[Place]) -> str:
-        content = encode_index(self.codec.random(16), places)
+        return await self._put_index(encode_index(self.codec.random(16), places))
+
+    async def _put_index(self, content: bytes) -> str:
+        """It counts from the moment at which the pointer names it."""
         name = await self.put_object(b"i", "index", content)
-        self._tables[name] = Table(content)
+        self._coming[name] = Table(content)
         return name
 
     async def move(self, root: Root) -> None:
@@ -190,12 +206,23 @@ class Repository:
         sealed = self.codec.seal(b"p", NO_ID, wire.encode(root).encode())
         self._version = await self.store.replace(POINTER, sealed, self._version)
         self.root = root
-        self._tables = {name: self._tables[name] for name in root.indexes}
+        known = self._tables | self._coming
+        self._tables, self._coming = {name: known[name] for name in root.indexes}, {}
+        await self._remember(sealed)
 
     async def doomed(self) -> DoomedList:
         if not self.root.doomed:
             return DoomedList(FORMAT, "")
         return parsed(DoomedList, await self.object(b"g", f"doomed/{self.root.doomed}"), "the list of doomed objects")
+
+
+def root_of(codec: Codec, sealed: bytes) -> Root:
+    return parsed(Root, codec.open(b"p", NO_ID, sealed, LARGEST), "the pointer")
+
+
+def rolled_back(found: int, seen: int) -> Damaged:
+    hint = "restore the store from its versions, or forget the sequence if this is wanted"
+    return Damaged(f"the store is at change {found}, and this box has seen {seen}", code="rolled_back", hint=hint)
 
 
 async def config_of(store: ObjectStore, keys: KeyRing) -> bytes:

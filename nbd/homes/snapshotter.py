@@ -89,7 +89,7 @@ class Snapshotter:
         places = await packer.flush()
         snapshot = Snapshot(
             format=FORMAT, time=max(self._now(), parent.time + 1 if parent else 0), name=request.name, event=request.event, tree=tree,
-            parent=parent.id if parent else "", entries=entry.size, stored=sum(place.sealed for place in places), rules=self._ignores.digest,
+            parent=parent.id if parent else "", entries=entry.size, stored=packer.stored, rules=self._ignores.digest,
             skipped=skipped, skipped_count=skipped_count, withheld=lost if withheld else 0,
         )  # fmt: skip
         return Report(await self._repository.commit(places, snapshot), snapshot, *found, changed=True)

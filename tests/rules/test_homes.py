@@ -106,15 +106,6 @@ def test_names_twice_are_damage() -> None:
         encoding.decode_entries(encoding.encode_part([entry, entry._replace(kind=Kind.LINK)]))
 
 
-@given(st.sets(st.binary(min_size=32, max_size=32), max_size=50))
-def test_index_finds_all_and_nothing_else(ids: set[bytes]) -> None:
-    places = [Place(part, b"d", part[:1] * 32, number, 5, 7) for number, part in enumerate(sorted(ids))]
-    table = encoding.Table(encoding.encode_index(bytes(16), places))
-    assert [table.find(place.id) for place in places] == places
-    assert table.find(b"\1" * 32) is None or b"\1" * 32 in ids
-    assert list(table.places()) == places
-
-
 def cutter() -> tuple[Cutter, list[int]]:
     codec, cuts = HomeCodec(bytes(32)), [0]
 

@@ -132,7 +132,11 @@ class Work:
             prove = pace.part_at if pace.proof_began else pace.looked + wait
         elif watched:
             look = pace.looked + debounce.look_after(pace.look_took, self._means.every_seconds)
-        changed = Spell(dirt.first, dirt.last, everything=bool(dirt.everything)) if dirt else None
+        changed = None
+        if dirt:
+            # The first look and the last wait for nobody.
+            first, last = (dirt.first, dirt.last) if watched and pace.looked > NEVER else (NEVER, NEVER)
+            changed = Spell(first, last, everything=bool(dirt.everything))
         again = pace.again_at if pace.again and watched else None
         return Situation(changed=changed, again=again, look=look, prove=prove, rested=pace.rested, retry=pace.retry)
 

@@ -32,7 +32,7 @@ from .homespot import Spot, open_home, path_of, spot_of
 log = logging.getLogger(__name__)
 NAME = "fanotify"
 SECONDS = 10.0
-PACE_SECONDS = 0.01
+PACE_SECONDS = 0.025
 """Between two reads: what happens meanwhile in one folder is one event."""
 MOST_KNOWN = 8192
 Place = tuple["Watched", bytes]

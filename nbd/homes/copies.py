@@ -74,7 +74,7 @@ class Copies:
 
     async def sealed(self, key: str) -> bytes | None:
         """The caller proves it."""
-        return await self._shelf.object(self._home, key) if self._shelf is not None else None
+        return await self._shelf.kept(self._home, key) if self._shelf is not None else None
 
     async def keep_objects(self, new: Mapping[str, bytes], others: Collection[str]) -> None:
         """These, and of what was kept of this home before, the `others` and no more."""

@@ -89,7 +89,7 @@ class Shelf(Protocol):
     async def keep_blobs(self, blobs: Mapping[bytes, bytes]) -> None:
         """Bounded: the oldest go."""
 
-    async def object(self, home: str, key: str) -> bytes | None: ...
+    async def kept(self, home: str, key: str) -> bytes | None: ...
 
     async def keep_objects(self, home: str, new: Mapping[str, bytes], others: Collection[str]) -> None:
         """All at once. What was there of this home, is not new and not among the `others`, goes."""

@@ -86,11 +86,13 @@ class Repository:
     async def _remember(self, sealed: bytes) -> None:
         """On this box: so that the next start, and a look while the store is away, need nothing from it."""
         here = {CONFIGS[0]: self._config} | {f"index/{name}": table.data for name, table in self._tables.items()}
-        if self._newest is not None:
-            here[f"snapshots/{self._newest[0]}"] = self._newest[2]
+        newest = self.root.newest()
+        others = {*here, f"snapshots/{newest.id}"} if newest else {*here}
+        if self._newest is not None and newest and self._newest[0] == newest.id:
+            here[f"snapshots/{newest.id}"] = self._newest[2]
         new = {key: content for key, content in here.items() if key not in self._shelved}
-        await self.copies.keep_objects({**new, POINTER: sealed}, here)
-        self._shelved = set(here)
+        await self.copies.keep_objects({**new, POINTER: sealed}, others)
+        self._shelved = (self._shelved | here.keys()) & others
 
     async def _table(self, name: str) -> Table:
         return Table(await self.object(b"i", f"index/{name}", LARGEST_INDEX))
@@ -121,6 +123,7 @@ class Repository:
         snapshot = parsed(Snapshot, content, f"snapshot {listed.id[:12]}")
         if listed == self.root.newest():
             self._newest = (listed.id, snapshot, content)
+            await self.copies.keep_objects({f"snapshots/{listed.id}": content}, {*self._shelved, POINTER})
         return snapshot
 
     def find(self, part: bytes) -> Place | None:

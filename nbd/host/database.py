@@ -218,3 +218,18 @@ def trouble(error: sqlite3.Error | OSError, file: Path | None = None) -> NbdErro
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return damage(file, error)
     return HostUnfit(f"the state{where} cannot be used: {error}", code="state_unwritable", hint="check the folder's owner, mode and free space")
+
+
+LOOSE = (sqlite3.Error, OSError)
+
+
+def open_loose(file: Path, schema: str) -> sqlite3.Connection:
+    """A file of copies, which may be lost: safe from a killed program, not written through at each change. Raises what is in LOOSE."""
+    connection = sqlite3.connect(file, timeout=5.0, isolation_level=None, check_same_thread=False)
+    try:
+        file.chmod(0o600)
+        connection.executescript(f"PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256; {schema}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from ..errors import InvalidInput, NbdError
+from ..errors import InvalidInput, NbdError, NotFound
 from ..messages import DifferenceView, EntryView, HomeView, LossView, RestoreRequest, SnapshotView, TextView, UsageView, VersionView
 from . import homewords as words
 from .corelink import CoreLink
@@ -77,9 +77,9 @@ class HomePages:
         return self._render.redirect("/home")
 
     async def folder(self, visit: Visit, id: str) -> web.StreamResponse:
-        at = asked(visit)
+        at, query = asked(visit), f"snapshot={snapshot_id(id)}&path={asked(visit).quoted}"
         snapshots, entries = await asyncio.gather(
-            self._snapshots(visit), self._core.get_list(EntryView, f"/v1/home/ls?snapshot={id}&path={at.quoted}", visit.token)
+            self._snapshots(visit), self._core.get_list(EntryView, f"/v1/home/ls?{query}", visit.token)
         )
         rows = sorted(entries, key=lambda entry: (entry.kind != "folder", entry.name.lower(), entry.name))
         before, after = words.neighbours(snapshots, (one := chosen(snapshots, id)).id)
@@ -90,7 +90,7 @@ class HomePages:
 
     async def file(self, visit: Visit, id: str) -> web.StreamResponse:
         at = asked(visit)
-        query = f"snapshot={id}&path={at.quoted}"
+        query = f"snapshot={snapshot_id(id)}&path={at.quoted}"
         text, versions = await asyncio.gather(
             self._core.get(TextView, f"/v1/home/text?{query}", visit.token),
             self._section(self._core.get_list(VersionView, f"/v1/home/versions?path={at.quoted}", visit.token)),
@@ -129,7 +129,7 @@ class HomePages:
         return self._page(visit, "homes-restore.html", status=status, snapshot=one, at=at, error=error, running=running)
 
     async def restore(self, visit: Visit, id: str) -> web.StreamResponse:
-        at, where = At.of(visit.form.get("path", "")), visit.form.get("where", "")
+        at, where = At.of(visit.form.get("what", "")), visit.form.get("where", "")
         if where not in ("new", "place"):
             return await self._ask_restore(visit, id, at, InvalidInput("say where to restore to"))
         wish = RestoreRequest(at.path, snapshot_id(id), None, "" if where == "new" else home_of(visit))
@@ -178,17 +178,17 @@ def asked(visit: Visit) -> At:
 
 
 def snapshot_id(text: str) -> str:
-    """Raises InvalidInput: what goes into an address of core must be one."""
+    """Raises NotFound: what goes into an address of core must be one."""
     if not text.isalnum() or not text.isascii() or len(text) > 64:
-        raise InvalidInput("there is no such snapshot")
+        raise NotFound("there is no such snapshot", hint="those that there are stand on the page of your home")
     return text
 
 
 def chosen(snapshots: Sequence[SnapshotView], id: str) -> SnapshotView:
-    """Raises InvalidInput. "latest" is the newest."""
+    """Raises NotFound. "latest" is the newest."""
     found = snapshots[:1] if id == "latest" else [one for one in snapshots if one.id == id]
     if not found:
-        raise InvalidInput("this snapshot is not there any more", hint="the others are on the page of your home", code="no_snapshot")
+        raise NotFound("this snapshot is not there any more", hint="those that there are stand on the page of your home")
     return found[0]
 
 

@@ -28,6 +28,7 @@ STATE_WORDS = {
 PHASE_WORDS = {
     Phase.IMAGE: "Image",
     Phase.HOME: "Home",
+    Phase.DATA: "Data",
     Phase.NETWORK: "Network",
     Phase.LEASE: "GPUs",
     Phase.CREATE: "Container",

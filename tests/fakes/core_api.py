@@ -144,7 +144,7 @@ class FakeCore:
                 *self.kept.routes(api.who, lambda: self.home),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
         await web.UnixSite(runner, str(path)).start()
         try:

@@ -167,13 +167,18 @@ def read_master(path: Path) -> bytes:
 
 
 def make_master(path: Path) -> bytes:
-    """A new master key in a new 0600 file. Raises FileExistsError: a key is never overwritten."""
+    """A new master key in a new 0600 file: whole, or not there. Raises FileExistsError: a key is never overwritten."""
     master = os.urandom(32)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(master.hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    aside = path.with_name(f".{path.name}-{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(master.hex().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(aside)
+    finally:
+        aside.unlink()
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)

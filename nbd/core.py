@@ -23,6 +23,7 @@ from .api.notebooks import NotebookRoutes, Showcase
 from .api.openapi import document
 from .api.routes import Ask, Route
 from .api.server import Server, listening_socket
+from .api.storage import StorageRoutes
 from .config import Config
 from .editors import EDITORS
 from .errors import Conflict, Deadline, NbdError
@@ -236,6 +237,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),
         *MachineRoutes(pool, roster, images, site, health).routes(),
         *HomeRoutes(homes).routes(),
+        *StorageRoutes(homes, config.homes.store).routes(),
         *DoorRoutes(register, roster, showcase, folders.socket, origin.pages).routes(),
     ]
     server = Server([*routes, openapi_route(routes)], Gatekeeper(accounts, register, web_uid))

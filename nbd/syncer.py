@@ -16,6 +16,7 @@ from contextlib import suppress
 from .api.homewindow import HomeWindow
 from .api.routes import Ask, Route, Who
 from .api.server import Server, listening_socket
+from .api.storage import StoreWindow
 from .config import Config
 from .errors import Refused
 from .homes.guardian import Means
@@ -112,7 +113,7 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     for folder in (places.sync_state, places.sync_run):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = config.homes
-    vault = open_vault(settings, places.sync_state)
+    vault, stores, shelf, rotation = open_vault(settings, places.sync_state)
     events = FanotifySource()
     sources = {"auto": (events, InotifySource()), "inotify": (InotifySource(),), "none": ()}[settings.events]
     means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every, settings.prove_every, sources)
@@ -122,7 +123,8 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     surveyor = Surveyor(Tools(DescriptorSizes(), means.homes, IgnoreRules, policy, means.wall, settings.measure_every))
     insight = Insight(vault, means.homes, surveyor, settings.tariff or "")
     desk, offers = Desk(keeper, steward, surveyor, insight, events), GroupDoor(events.take)
-    server, restores = Server([*desk.routes(), *HomeWindow(insight).routes()], only_core), RestoreDoor(steward)
+    windows = [*HomeWindow(insight).routes(), *StoreWindow(vault.where, shelf, rotation, stores.counts).routes()]
+    server, restores = Server([*desk.routes(), *windows], only_core), RestoreDoor(steward)
     questions, streams, handing = sockets_of(places)
     offers.listen(handing)
     await restores.listen(streams)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ..errors import NbdError
-from . import completion, homes, notebooks, offers, views
+from . import completion, homes, notebooks, offers, storage, views
 from .grammar import Arg, Call, Verb, call, parser
 from .notebooks import NotStarted
 from .output import emit
@@ -40,6 +40,7 @@ VERBS: tuple[Verb, ...] = (
     *views.MACHINE_VERBS,
     *offers.VERBS,
     homes.HOME,
+    storage.ADMIN,
     COMPLETION,
 )
 

@@ -37,6 +37,15 @@ class HomeFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """The master key, in words that may be told."""
+
+    file: str
+    name: str
+    rotating: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HomeReady:
     """`bring`: why the home has to be brought to its newest snapshot before a notebook may start in it; empty when it need not."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .dirt import DirtySet
-from .model import Entry, HomeFacts, HomeNote, HomeRequest, Seen, Xattrs
+from .model import Entry, HomeFacts, HomeNote, HomeRequest, KeyFacts, Seen, Xattrs
 from .room import Space
 from .usage import Here
 
@@ -108,8 +108,24 @@ class KeyRing(Protocol):
         """The same home key under the newest master key alone. Raises as `open_home`."""
 
 
+class KeyShelf(Protocol):
+    """Where the master key lies. The key ring of the vault follows what is done here."""
+
+    def facts(self) -> KeyFacts: ...
+
+    async def begin(self) -> None:
+        """A new key wraps from now on, the former one unwraps still. Where that is so already, nothing is done. Raises Refused(key_elsewhere)
+        for a key that is not nbd's to replace, HostUnfit."""
+
+    async def finish(self) -> None:
+        """Nothing is under the former key any more."""
+
+
 class Sequences(Protocol):
     """The highest sequence of each person's pointer that this box has seen: kept on the box, where who writes to the store cannot reach."""
+
+    async def people(self) -> list[str]:
+        """Of whom one was noted."""
 
     async def highest(self, person: str) -> int: ...
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..errors import Damaged, NotFound, Refused
 from .model import Root
 from .ports import KeyRing, ObjectStore, Sequences
-from .repository import CONFIGS, POINTER, Repository, rolled_back, root_of
+from .repository import CONFIGS, POINTER, Repository, rolled_back, root_of, rotate
 from .verifier import Verification, verify
 
 
@@ -49,6 +49,22 @@ class Vault:
 
     async def note(self, person: str, repository: Repository) -> None:
         await self._sequences.note(person, repository.root.sequence)
+
+    async def people(self) -> list[str]:
+        """Whose snapshots this box has seen."""
+        return await self._sequences.people()
+
+    async def rewrap(self, person: str) -> bool:
+        """The home key of a person under the newest master key alone; may be repeated. False: there is no home of theirs."""
+        store = self._stores(person)
+        for key in CONFIGS:
+            try:
+                await store.fetch(key)
+            except NotFound:
+                continue
+            await rotate(store, self._keys)
+            return True
+        return False
 
     async def verify(self, person: str) -> Verification:
         if await self.find(person) is None:

@@ -22,8 +22,16 @@ class SequenceFile:
                 hint = f"look at it; without it a store that was put back is not noticed: {path}"
                 raise StateUnusable(f"{path} is not what sync wrote: {error}", hint=hint) from None
 
+    async def people(self) -> list[str]:
+        return sorted(self._known)
+
     async def highest(self, person: str) -> int:
         return self._known.get(person, 0)
+
+    @property
+    def used(self) -> bool:
+        """Whether this box has seen any snapshot."""
+        return bool(self._known)
 
     async def note(self, person: str, sequence: int) -> None:
         async with self._lock:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 from . import __version__
 from .config import Config, override, read
@@ -25,6 +27,16 @@ def main() -> None:
     except NbdError as error:
         print(f"nbd: {error.message}" + (f"\nhint: {error.hint}" if error.hint else ""), file=sys.stderr)
         sys.exit(error.exit_code)
+    if args.program == "sync":
+        leave()
+
+
+def leave() -> NoReturn:
+    """obstore's threads reach for the interpreter once more after their last answer; one that is on its way out then aborts (seen 1 time in 30)."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def event_loop(name: str) -> Callable[[], asyncio.AbstractEventLoop] | None:

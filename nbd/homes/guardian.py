@@ -12,7 +12,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ..errors import NbdError
+from ..errors import HostUnfit, NbdError
 from . import debounce
 from .debounce import What
 from .model import HomeRequest
@@ -137,8 +137,8 @@ class Guardian:
         except NbdError as error:
             for one in waiting:
                 one.settle(error)
-            if not error.retryable and not self.watched:
-                # Waiting cannot bring it there, and nobody makes more of it.
+            if not error.retryable and not isinstance(error, HostUnfit) and not self.watched:
+                # Waiting cannot bring it there, and nobody makes more of it. A full or a denying store is mended without anybody telling us.
                 self._wanted = [one for one in self._wanted if one not in waiting]
                 self.work.dirt.take()
         else:

@@ -258,11 +258,20 @@ async def rotate(store: ObjectStore, keys: KeyRing) -> None:
     """Wraps the home key under the first of `keys` alone. Killed in the middle, the two copies are under two keys; running it again ends it."""
     config = keys.rewrap(await config_of(store, keys))
     for key in CONFIGS:
-        await store.replace(key, config, (await store.fetch(key)).version)
+        await store.replace(key, config, await _version(store, key))
 
 
 async def _copy(store: ObjectStore, config: bytes) -> None:
-    await store.create(CONFIGS[1], config)
+    """What is there is left alone, whatever it is: where config was put in another's place, the copy is the only good one."""
+    if await _version(store, CONFIGS[1]) is None:
+        await store.create(CONFIGS[1], config)
+
+
+async def _version(store: ObjectStore, key: str) -> str | None:
+    try:
+        return (await store.fetch(key)).version
+    except NotFound:
+        return None
 
 
 def parsed(kind: type[T], content: bytes, what: str) -> T:

@@ -9,13 +9,12 @@ from .messages import Unkept
 
 
 @dataclass(frozen=True, slots=True)
-class AttachRequest:
-    """A bucket, and where a notebook sees it."""
+class AttachedAt:
+    """What one run of a notebook sees: which folder, where."""
 
-    url: str
-    """s3://bucket/prefix, az://container/prefix, gs://bucket/prefix."""
+    id: str
     path: str
-    writable: bool = False
+    writable: bool
 
 
 @dataclass(frozen=True, slots=True)

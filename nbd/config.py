@@ -229,6 +229,14 @@ class HomeSettings:
     events: str = setting("auto", one_of("auto", "inotify", "none"), "What tells of changes in homes: the best there is, inotify, or nothing.")
     look_every: float = setting("60s", some_time, "How often a home in use is compared with its last snapshot where nothing tells of its changes.")
     prove_every: float = setting("15min", some_time, "The same, where something does; a little at a time. It finds what was missed.")
+    keep_recent: float = setting("1h", duration, "Snapshots younger than this stay. Those with a name (of a stop, say) stay for ever, as does the newest.")
+    keep_hourly: int = setting(24, count, "Of so many hours the last snapshot stays.")
+    keep_daily: int = setting(14, count, "Of so many days.")
+    keep_weekly: int = setting(8, count, "Of so many weeks.")
+    keep_monthly: int = setting(6, count, "Of so many months.")
+    prune_every: float = setting("1h", duration, "How often what does not stay is dropped, of each home. 0s: only when somebody asks for it.")
+    drill_every: float = setting("1d", duration, "How often one in a hundred of what is kept of each home is read and compared. 0s: never.")
+    drill_all_every: float = setting("30d", duration, "How often all of it is. That is a download of everything. 0s: never.")
     quota: int | None = setting(None, room, "Most that a home may take on its disk, such as 200GiB. Unset: no limit but the file system's.")
     quotas: tuple[tuple[str, int], ...] = setting((), shares, 'Of some people another: ["ada=500GiB", "eve=none"].')
     over_quota: str = setting("refuse", one_of("refuse", "warn"), "Whether new starts are refused above the quota. It warns at 80 % and 90 %.")
@@ -237,18 +245,30 @@ class HomeSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AttachedSettings:
+    people: bool = setting(True, flag, "Whether people may attach buckets of their own: nbctl start --attach.")  # noqa: FBT003
+    endpoint: str | None = setting(None, text, "Where their s3:// buckets are: https://minio.example. Unset: Amazon. They cannot name one.")
+    folder: str | None = setting(None, text, "Where what is attached lies on this box. Unset: /var/lib/nbd/attached.")
+    most: int = setting("100GiB", room, "Largest that may be attached at one place.")
+    look_every: float = setting("15s", some_time, "How often a writable one in use is looked at, for what has to go up.")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     core: CoreSettings
     gpus: GpuSettings
     web: WebSettings
     homes: HomeSettings
+    attached: AttachedSettings
 
 
-SECTIONS: Mapping[str, type[Any]] = {"core": CoreSettings, "gpus": GpuSettings, "web": WebSettings, "homes": HomeSettings}
+SECTIONS: Mapping[str, type[Any]] = {
+    "core": CoreSettings, "gpus": GpuSettings, "web": WebSettings, "homes": HomeSettings, "attached": AttachedSettings,
+}  # fmt: skip
 
 
 def defaults() -> Config:
-    return Config(CoreSettings(), GpuSettings(), WebSettings(), HomeSettings())
+    return Config(CoreSettings(), GpuSettings(), WebSettings(), HomeSettings(), AttachedSettings())
 
 
 def read(path: Path) -> Config:

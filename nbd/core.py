@@ -16,7 +16,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from .api.attached import AttachedRoutes
 from .api.door import DoorRoutes, Gatekeeper
+from .api.homecare import HomeCareRoutes
 from .api.homes import HomeRoutes
 from .api.machine import Health, MachineRoutes, Site
 from .api.notebooks import NotebookRoutes, Showcase
@@ -31,6 +33,7 @@ from .gpus.names import CardNames
 from .gpus.pool import Pool
 from .host import systemd
 from .host.accounts import SystemAccounts, account_ids, group_id
+from .host.attachedclient import SyncAttachments
 from .host.cdi import CdiSpecs
 from .host.containers import PodmanContainers
 from .host.database import Database, open_database
@@ -47,10 +50,12 @@ from .host.podman import Podman
 from .host.processes import KernelProcesses
 from .host.profilefolder import ProfileFolder
 from .host.syncclient import SyncHomes
+from .notebooks.attach import Ground
+from .notebooks.attacher import Attacher
 from .notebooks.images import Images
 from .notebooks.lives import Hands, Lives, Rules
 from .notebooks.manager import Manager
-from .notebooks.model import LIVE, Want
+from .notebooks.model import LIVE, Occupant, Want
 from .notebooks.protector import Protector
 from .notebooks.roster import Roster
 from .notebooks.starter import Clocks, House, Parts, Starter
@@ -220,8 +225,10 @@ def build(config: Config, places: Places, database: Database) -> Core:
     limits = host_limits()
     own = tuple(sorted({str(name) for folder in places.own for name in (folder, folder.resolve())}))
     house = House(instance, config.core.image_prefix, limits, rules.ready_seconds, config.core.pull_images, own, store.recipes())
-    starter = Starter(parts, roster, house)
-    hands = Hands(starter, Stopper(parts, roster, config.gpus.release_within), Tasks(), Protector(homes, accounts, roster))
+    attachments = SyncAttachments(homes)
+    attacher = Attacher(attachments, accounts, roster, ground_of(config, places))
+    starter, stopper = Starter(parts, roster, house, attacher), Stopper(parts, roster, config.gpus.release_within)
+    hands = Hands(starter, stopper, Tasks(), Protector(homes, accounts, roster), attacher)
     lives = Lives(parts, roster, hands, rules, shelf.profiles)
     manager = Manager(parts, roster, hands, lives, rules)
     register = Register(accounts, database, Lifetimes(config.web.sign_in_lifetime, config.web.ticket_lifetime), time.time)
@@ -237,7 +244,9 @@ def build(config: Config, places: Places, database: Database) -> Core:
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),
         *MachineRoutes(pool, roster, images, site, health).routes(),
         *HomeRoutes(homes).routes(),
+        *HomeCareRoutes(homes).routes(),
         *StorageRoutes(homes, config.homes.store).routes(),
+        *AttachedRoutes(attachments, roster).routes(),
         *DoorRoutes(register, roster, showcase, folders.socket, origin.pages).routes(),
     ]
     server = Server([*routes, openapi_route(routes)], Gatekeeper(accounts, register, web_uid))
@@ -258,6 +267,13 @@ class Origin:
 def rules_of(config: Config) -> Rules:
     core = config.core
     return Rules(core.default_profile, core.stop_grace, core.crash_limit, core.crash_window, core.ready_within)
+
+
+def ground_of(config: Config, places: Places) -> Ground:
+    """Who owns what all share is nobody, who owns nothing else here."""
+    uid, gid = account_ids("nobody")
+    folder = config.attached.folder or str(places.state.resolve() / "attached")
+    return Ground(folder, Occupant("nobody", uid, gid, "/"), config.attached.people)
 
 
 def cards_of(config: Config) -> NvmlCards:

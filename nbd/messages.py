@@ -12,6 +12,16 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
+class AttachRequest:
+    """A bucket, and where a notebook sees it."""
+
+    url: str
+    """s3://bucket/prefix, az://container/prefix, gs://bucket/prefix."""
+    path: str
+    writable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StartRequest:
     name: str = "main"
     profile: str | None = None
@@ -21,6 +31,8 @@ class StartRequest:
     """Queue when nothing fits now, instead of being refused; and wait for a store from which the home has to come."""
     empty_home: bool = False
     """Start on the home as it is, also if it is empty or half and its snapshots could not be brought back."""
+    attach: tuple[AttachRequest, ...] | None = None
+    """Buckets beside those of the profile. None: those that it had before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +107,8 @@ class NotebookView:
     """The idle engine's word; None while there is none."""
     stop_reason: str | None = None
     failure: FailureView | None = None
+    attach: tuple[AttachRequest, ...] = ()
+    """What its owner attached, beside what the profile does."""
 
 
 @dataclass(frozen=True, slots=True)

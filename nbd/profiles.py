@@ -13,6 +13,7 @@ from .config import Source, complaint, count, duration, fill, flag, number, one_
 from .editors import EDITORS
 from .errors import InvalidInput, NbdError
 from .gpus.model import Request, Sharing
+from .homes.attached_url import parsed, unfit_path
 
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 PART = r"[a-z0-9]+(?:(?:[.]|_{1,2}|-+)[a-z0-9]+)*"
@@ -46,6 +47,15 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Attach:
+    url: str = required(text, "A bucket: s3://bucket/prefix, az://container/prefix, gs://bucket/prefix. {user} in it: the account's name.")
+    path: str = required(text, "Where the notebook sees it.")
+    writable: bool = setting(False, flag, "Whether what the notebook changes goes back.")  # noqa: FBT003 - a setting's default
+    optional: bool = setting(False, flag, "Start also where the bucket cannot be reached.")  # noqa: FBT003 - a setting's default
+    secrets: str | None = setting(None, text, "File (TOML, mode 0600) with the bucket's options, such as access_key_id. Unset: a public bucket.")
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     title: str = required(text, "What people see in the list.")
     description: str = setting("", text, "One sentence below the title.")
@@ -63,6 +73,7 @@ class Profile:
     name: str = field(default="", metadata={"parse": text, "help": "", "shown": ""})
     gpu: GpuOffer | None = None
     mounts: tuple[Mount, ...] = ()
+    attach: tuple[Attach, ...] = ()
 
     def gpu_request(self, asked: int | None) -> Request | None:
         """What to ask the pool for when a person asks for `asked` cards; None for no card at all. Raises InvalidInput."""
@@ -79,7 +90,7 @@ class Profile:
         return Request(cards, self.gpu.models, self.gpu.memory, sharing, self.gpu.mig)
 
 
-INTERNAL = ("name", "gpu", "mounts")
+INTERNAL = ("name", "gpu", "mounts", "attach")
 
 
 def parse_profile(source: str, file: str, name: str) -> Profile:
@@ -88,15 +99,34 @@ def parse_profile(source: str, file: str, name: str) -> Profile:
         hint = "use a-z 0-9 - ; the file's name is the profile's"
         raise InvalidInput(f"{file}:1: a profile cannot be called {name[:60]!r}", hint=hint, code="bad_config")
     document = dict(toml(source, file))
-    gpu, mounts = document.pop("gpu", None), document.pop("mounts", [])
+    gpu, mounts, attach = document.pop("gpu", None), document.pop("mounts", []), document.pop("attach", [])
     if "name" in document:
         raise complaint(source, file, ("", "name"), "unknown key", "the file's name is the profile's name")
-    for key, value, kind in (("gpu", gpu, dict), ("mounts", mounts, list)):
+    for key, value, kind in (("gpu", gpu, dict), ("mounts", mounts, list), ("attach", attach, list)):
         if value is not None and not isinstance(value, kind):
             written = f"[{key}]" if kind is dict else f"[[{key}]]"
             raise complaint(source, file, ("", key), f"must be written as {written}", "")
     profile = fill(Profile, document, Source(source, file, ""))
-    return _with_parts(profile, name, gpu, mounts, Source(source, file, ""))
+    profile = _with_parts(profile, name, gpu, mounts, Source(source, file, ""))
+    return replace(profile, attach=_attached(attach, Source(source, file, "attach"), tuple(mount.target for mount in profile.mounts)))
+
+
+def _attached(tables: list[Any], source: Source, used: tuple[str, ...]) -> tuple[Attach, ...]:
+    if not all(isinstance(table, dict) for table in tables):
+        hint = 'below it: url = "s3://bucket/prefix" and path = "/data"'
+        raise complaint(source.text, source.file, ("", "attach"), "must be written as [[attach]]", hint)
+    found = tuple(fill(Attach, table, source) for table in tables)
+    for place, one in enumerate(found):
+        try:
+            parsed(one.url.replace("{user}", "user"))
+        except InvalidInput as error:
+            raise complaint(source.text, source.file, ("attach", "url"), error.message, error.hint) from None
+        why = unfit_path(one.path, used=(*used, *(other.path for other in found[:place])))
+        if why:
+            raise complaint(source.text, source.file, ("attach", "path"), f"nothing can be attached at {one.path}: {why}", "")
+        if one.secrets is not None and not one.secrets.startswith("/"):
+            raise complaint(source.text, source.file, ("attach", "secrets"), "must be an absolute path", "")
+    return found
 
 
 def _with_parts(profile: Profile, name: str, gpu: dict[str, Any] | None, mounts: list[Any], source: Source) -> Profile:
@@ -144,7 +174,7 @@ def check_file(path: str | os.PathLike[str]) -> tuple[FileProblem, ...]:
 def reference_text() -> str:
     """Every key of a profile with its meaning, for docs/profiles.md."""
     lines: list[str] = []
-    for title, kind in (("", Profile), ("[gpu]", GpuOffer), ("[[mounts]]", Mount)):
+    for title, kind in (("", Profile), ("[gpu]", GpuOffer), ("[[mounts]]", Mount), ("[[attach]]", Attach)):
         lines += ["", title] if title else []
         lines += [f"{row.name}: {row.metadata['help']}" for row in fields(kind) if row.name not in INTERNAL]
     return "\n".join(lines) + "\n"

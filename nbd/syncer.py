@@ -9,16 +9,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import platform
 import socket as sockets
 import time
 from contextlib import suppress
 
+from .api.attacheddesk import AttachedDesk
+from .api.carewindow import CareWindow
 from .api.homewindow import HomeWindow
 from .api.routes import Ask, Route, Who
 from .api.server import Server, listening_socket
 from .api.storage import StoreWindow
-from .config import Config
+from .config import AttachedSettings, Config, HomeSettings
 from .errors import Refused
+from .homes import retention
+from .homes.attached import AttachedData
+from .homes.attached_carrier import Means as AttachedMeans
+from .homes.caretaker import Care, Caretaker
+from .homes.duties import Rhythm
 from .homes.guardian import Means
 from .homes.insight import Insight
 from .homes.keeper import Keeper
@@ -29,6 +37,8 @@ from .homes.steward import Steward
 from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
 from .host import privileges, systemd
+from .host.attachedhall import AttachedHall
+from .host.attachedshelf import ShelfFolder
 from .host.fanevents import FanotifySource
 from .host.groupdoor import GroupDoor
 from .host.homefolder import DescriptorFolders
@@ -38,8 +48,9 @@ from .host.hometree import DescriptorHomes
 from .host.ignores import IgnoreRules
 from .host.inotify import InotifySource
 from .host.restoredoor import RestoreDoor
+from .host.timetable import Scheduler
 from .host.vaults import open_vault
-from .messages import DifferenceView, EntryView, HomeView, SnapshotView, VerifyView
+from .messages import DifferenceView, EntryView, HomeView, SnapshotView
 from .people.model import Person
 from .places import Places
 
@@ -66,7 +77,6 @@ class Desk:
             route("snapshots", "Its snapshots, newest first", tuple[SnapshotView, ...], self.snapshots, HomeRequest),
             route("ls", "What is in a folder of a snapshot", tuple[EntryView, ...], self.entries, LookWish),
             route("diff", "What differs between two", tuple[DifferenceView, ...], self.differences, CompareWish),
-            route("verify", "Whether all that is kept is what was stored", VerifyView, self.verify, HomeRequest),
         ]
 
     async def ready(self, ask: Ask) -> HomeReady:
@@ -104,9 +114,6 @@ class Desk:
         wish: CompareWish = ask.body
         return await self._steward.differences(wish.home, wish.before, wish.after)
 
-    async def verify(self, ask: Ask) -> VerifyView:
-        return await self._steward.verify(ask.body)
-
 
 async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Raises NbdError when its store or key is not fit to begin with."""
@@ -117,30 +124,50 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     events = FanotifySource()
     sources = {"auto": (events, InotifySource()), "inotify": (InotifySource(),), "none": ()}[settings.events]
     means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, settings.look_every, settings.prove_every, sources)
-    keeper = Keeper(means, NoteFiles(places.sync_state / "homes"), DescriptorFolders())
+    notes = NoteFiles(places.sync_state / "homes")
+    keeper = Keeper(means, notes, DescriptorFolders())
     steward = Steward(means, keeper, protect=settings.protect)
     policy = Policy(settings.quota or 0, dict(settings.quotas), settings.over_quota == "refuse")
     surveyor = Surveyor(Tools(DescriptorSizes(), means.homes, IgnoreRules, policy, means.wall, settings.measure_every))
     insight = Insight(vault, means.homes, surveyor, settings.tariff or "")
+    attached = attached_of(config.attached, places)
     desk, offers = Desk(keeper, steward, surveyor, insight, events), GroupDoor(events.take)
-    windows = [*HomeWindow(insight).routes(), *StoreWindow(vault.where, shelf, rotation, stores.counts).routes()]
-    server, restores = Server([*desk.routes(), *windows], only_core), RestoreDoor(steward)
+    caretaker, timetable = Caretaker(means, notes, keeper, care_of(settings), steward.calm), Scheduler()
+    windows = [*HomeWindow(insight).routes(), *CareWindow(caretaker).routes(), *AttachedDesk(attached).routes()]
+    windows += StoreWindow(vault.where, shelf, rotation, stores.counts).routes()
+    server, restores = Server([*desk.routes(), *windows], only_core), RestoreDoor(steward, AttachedHall(attached))
     questions, streams, handing = sockets_of(places)
     offers.listen(handing)
     await restores.listen(streams)
     await server.listen(questions)
+    attached.begin()
+    timetable.every(caretaker.pause, caretaker.tick)
     systemd.notify("READY=1")
     log.info("%s", privileges.sentence(privileges.held()))
     log.info("sync serves at %s; snapshots are kept at %s", places.sync_socket, vault.where)
     try:
         await told_to(stop)
     finally:
+        await timetable.close()
         await server.close()
         await restores.close()
         await offers.close()
         await surveyor.close()
+        await attached.close()
         await steward.close()
         await events.close()
+
+
+def attached_of(settings: AttachedSettings, places: Places) -> AttachedData:
+    shelf = ShelfFolder(places.sync_state / "attached", settings.endpoint or "")
+    means = AttachedMeans(shelf, DescriptorHomes(), DescriptorFolders(), time.time_ns, platform.node(), settings.look_every, settings.most)
+    return AttachedData(means)
+
+
+def care_of(settings: HomeSettings) -> Care:
+    recent = int(settings.keep_recent * 1e9)
+    policy = retention.Policy(recent, settings.keep_hourly, settings.keep_daily, settings.keep_weekly, settings.keep_monthly)
+    return Care(policy, Rhythm(settings.prune_every, settings.drill_all_every, settings.drill_every))
 
 
 def sockets_of(places: Places) -> tuple[sockets.socket, ...]:

@@ -129,7 +129,7 @@ class Carrier:
     def _pause(self, failures: int) -> float:
         every = self._means.every_seconds
         if failures:
-            return min(every * 2**failures, max(every, MOST_BACKOFF_SECONDS))
+            return float(min(every * 2**failures, max(every, MOST_BACKOFF_SECONDS)))
         return min(every, QUIET / SECOND) if self.known.waiting else every
 
     async def _round(self, *, hurry: bool) -> NbdError | None:

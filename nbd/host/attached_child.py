@@ -1,5 +1,5 @@
 """The hands of attached data: a process that owns the folder, with no other right. Core starts it, as for a restore (restore_child.py), and gives
-it the folder as a descriptor: the folders above are closed to it.
+it the folder as a descriptor, by its number: the folders above are closed to it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from .blocking import Blocking
 from .homewriter import SECONDS, DescriptorTarget
 from .restore_child import Hands
 
-FOLDER = 3
-"""The number of its descriptor."""
 HERE = Path()
 
 
@@ -74,8 +72,9 @@ async def serve() -> None:
 
 
 def main() -> int:
-    os.fchdir(FOLDER)
-    os.close(FOLDER)
+    folder = int(sys.argv[1])
+    os.fchdir(folder)
+    os.close(folder)
     asyncio.run(serve())
     return 0
 

@@ -18,6 +18,7 @@ from ..homes.steward import Steward
 from ..homes.wishes import RestoreWish
 from ..messages import Problem, ProblemAnswer, RestoreView, SnapshotView, Unkept
 from . import frames
+from .attachedhall import AttachedHall, RemoteHands
 from .remotetarget import RemoteTarget
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,8 @@ SHOWN = 100
 
 
 class RestoreDoor:
-    def __init__(self, steward: Steward) -> None:
-        self._steward = steward
+    def __init__(self, steward: Steward, attached: AttachedHall) -> None:
+        self._steward, self._attached = steward, attached
         self._server: asyncio.Server | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -61,10 +62,14 @@ class RestoreDoor:
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(READY_SECONDS):
-                wish = wire.decode(RestoreWish, await reader.readline(), strict=True)
+                line = await reader.readline()
+                wish = None if AttachedHall.wants(line) else wire.decode(RestoreWish, line, strict=True)
                 if await frames.receive(reader, 0) is None:
                     return  # The child could not begin, and has said why to who started it.
         except (TimeoutError, ValueError):
+            return
+        if wish is None:
+            await self._attached.serve(line, RemoteHands(reader, writer))
             return
         target, progress = RemoteTarget(reader, writer), Progress()
         telling = asyncio.create_task(tell(target, wish, progress))

@@ -21,13 +21,22 @@ MOST_LINE = 4 << 20
 
 async def start(who: Occupant, folder: str, connection: socket.socket) -> asyncio.subprocess.Process:
     """`connection` becomes its standard input. What it prints is the person's word."""
+    return await spawn(who, ("nbd.host.restore_child", folder), connection)
+
+
+async def start_in(who: Occupant, folder: int, connection: socket.socket) -> asyncio.subprocess.Process:
+    """The same for attached data: the folder is a descriptor, for the way to it is closed to them."""
+    return await spawn(who, ("nbd.host.attached_child", str(folder)), connection, (folder,))
+
+
+async def spawn(who: Occupant, module: tuple[str, str], connection: socket.socket, handed: tuple[int, ...] = ()) -> asyncio.subprocess.Process:
     identity: dict[str, Any] = {}
     if os.geteuid() == 0:
         groups = await Blocking(1).run("the account database", 5.0, lambda: os.getgrouplist(who.name, who.gid))
         identity = {"user": who.uid, "group": who.gid, "extra_groups": groups}
     connection.setblocking(True)  # noqa: FBT003 - the standard library's signature
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "nbd.host.restore_child", folder,
+        sys.executable, "-P", "-m", *module, pass_fds=handed,
         stdin=connection.fileno(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, limit=MOST_LINE,
         cwd="/", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": CHECKOUT, "HOME": who.home, "LC_ALL": "C.UTF-8"}, umask=0o077,
         preexec_fn=no_more_rights, start_new_session=True, **identity,

@@ -121,7 +121,7 @@ class SyncHomes:
                 yield step
 
     async def _stream(self, wish: RestoreWish, who: Occupant) -> AsyncGenerator[RestoreView, None]:
-        connection = await self._connected(wish)
+        connection = await self.connected(wish)
         try:
             child = await restorestart.start(who, wish.to, connection)
         finally:
@@ -139,7 +139,7 @@ class SyncHomes:
                 child.kill()
             await child.wait()
 
-    async def _connected(self, wish: RestoreWish) -> sockets.socket:
+    async def connected(self, wish: object) -> sockets.socket:
         """A connection on which sync knows what is wanted, and that is good for nothing else any more."""
         connection = sockets.socket(sockets.AF_UNIX, sockets.SOCK_STREAM)
         connection.setblocking(False)  # noqa: FBT003 - the standard library's signature

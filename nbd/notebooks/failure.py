@@ -28,6 +28,8 @@ CODES: dict[str, str] = {
     "never_answered": "The editor's process ran, and its socket never answered.",
     "home_unfit": "The home directory is missing or is not the person's.",
     "home_not_back": "The home is empty or half on this box, and what its snapshots have could not be brought here.",
+    "data_away": "A bucket that should be attached could not be reached.",
+    "data_unfit": "A bucket that should be attached denies access, is not there, is too large, or cannot be a folder.",
     "interrupted": "The container was gone when nbd looked: a reboot, or removed by hand.",
     "crash_loop": "The editor ended wrongly again and again.",
     "disk_full": "No space was left on this box.",

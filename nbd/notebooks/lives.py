@@ -6,6 +6,7 @@ gone; a crash anywhere between is repaired by reconcile.py from what is seen.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..errors import InvalidInput, NbdError, NoCapacity
 from ..profiles import Profile
+from .attacher import Attacher
 from .failure import PERSONS_FAULT, of_defect
 from .inquest import Inquest, Profiles
 from .model import LIVE, Failure, State, Want
@@ -49,6 +51,7 @@ class Hands:
     stopper: Stopper
     tasks: Tasks
     protector: Protector
+    attacher: Attacher
 
 
 class Lives:
@@ -59,6 +62,7 @@ class Lives:
         self._stopper = hands.stopper
         self._tasks = hands.tasks
         self._protector = hands.protector
+        self._attacher = hands.attacher
         self._rules = rules
         self._profiles = profiles
         self._inquest = Inquest(parts, profiles, rules.ready_seconds)
@@ -68,6 +72,10 @@ class Lives:
 
     def watched(self) -> dict[str, str]:
         return {notebook: container for notebook, (container, _) in self._watches.items()}
+
+    async def tell(self) -> None:
+        """Sync, which homes and which attached data are in use now."""
+        await asyncio.gather(self._protector.tell(), self._attacher.tell())
 
     def close(self) -> None:
         for notebook in list(self._watches):
@@ -109,7 +117,7 @@ class Lives:
         row = await self._roster.change(notebook, State.RUNNING)
         await self._roster.record_run(row)
         self._watch(notebook, str(row.container), process)
-        await self._protector.tell()
+        await self.tell()
 
     async def adopt(self, notebook: str, container: str) -> None:
         process = await self._parts.containers.process(container)
@@ -126,7 +134,7 @@ class Lives:
             started = row.started or self._clocks.wall()
             await self._roster.change(notebook, State.RUNNING, failure=None, stop_reason=None, started=started)
         self._watch(notebook, container, process)
-        await self._protector.tell()
+        await self.tell()
 
     async def stop(self, notebook: str) -> None:
         """Down, or out for good; up again when somebody asked for it meanwhile."""
@@ -146,11 +154,11 @@ class Lives:
             log.warning("%s does not go: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
             return
         if ran:
-            await self._protector.last(notebook)
+            await asyncio.gather(self._protector.last(notebook), self._attacher.last(notebook))
         row = self._roster.get(notebook)
         if row.state is State.STOPPING:
             await self._roster.record_run(await self._roster.change(notebook, State.STOPPED, ended=self._clocks.wall(), container=None))
-            await self._protector.tell()
+            await self.tell()
             row = self._roster.get(notebook)
         if row.want is Want.DELETED:
             await self._roster.change(notebook, State.DELETING)
@@ -240,7 +248,7 @@ class Lives:
         want = Want.DELETED if self._roster.get(notebook).want is Want.DELETED else Want.STOPPED
         end = {"want": want, "stop_reason": reason, "failure": failure, "container": container, "ended": self._clocks.wall()}
         await self._roster.record_run(await self._roster.change(notebook, state, **end))
-        await self._protector.tell()
+        await self.tell()
 
     def _watch(self, notebook: str, container: str, process: Process) -> None:
         self._unwatch(notebook)

@@ -39,6 +39,7 @@ class Manager:
         self._roster = roster
         self._tasks = hands.tasks
         self._protector = hands.protector
+        self._attacher = hands.attacher
         self._lives = lives
         self._rules = rules
         self._clocks = parts.clocks
@@ -68,6 +69,8 @@ class Manager:
             answer = await self._parts.gpus.preview(wanted)
             if isinstance(answer, Refusal) and not (request.wait and answer.worth_waiting):
                 raise no_capacity(answer, name)
+        if request.attach:
+            await self._attacher.check(owner, profile, request.attach)
         if request.empty_home:
             await self._protector.accept(owner)
         async with self._deciding:
@@ -113,7 +116,7 @@ class Manager:
                 await self._repair(notebook, tuple(group), rows.get(notebook))
         await self._sweep(seen, busy)
         self._looked.set()
-        await self._protector.tell()
+        await self._lives.tell()
         return actions
 
     async def settled(self, notebook: str) -> None:
@@ -152,7 +155,7 @@ class Manager:
         if row.want is Want.RUNNING:
             return row, False
         asked: dict[str, Any] = {"profile": profile.name, "editor": request.editor or profile.editor, "gpus": request.gpus, "wait": request.wait}
-        asked |= {"want": Want.RUNNING, "crashes": ()}
+        asked |= {"want": Want.RUNNING, "crashes": (), "attach": row.attach if request.attach is None else request.attach}
         busy = row.id in self._tasks.busy()
         if row.state is State.STOPPING or busy:
             # Whoever has it sees at the end that it is wanted again.

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from ..attachments import AttachedAt
 from ..errors import Conflict, InvalidInput
+from ..messages import AttachRequest
 
 
 class State(StrEnum):
@@ -64,6 +66,7 @@ class Phase(StrEnum):
 
     IMAGE = "image"
     HOME = "home"
+    DATA = "data"
     NETWORK = "network"
     LEASE = "lease"
     CREATE = "create"
@@ -113,6 +116,10 @@ class Notebook:
     failure: Failure | None = None
     crashes: tuple[float, ...] = ()
     """When the editor ended wrongly of late; three within ten minutes end in FAILED."""
+    attach: tuple[AttachRequest, ...] = ()
+    """What the person attached."""
+    attached: tuple[AttachedAt, ...] = ()
+    """What the current run sees of attached data, the profile's too."""
 
     @property
     def title(self) -> str:

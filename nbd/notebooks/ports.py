@@ -9,7 +9,9 @@ from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequ
 from dataclasses import dataclass
 from typing import Protocol
 
+from ..attachments import BringView
 from ..gpus.model import Grant, Lease, Refusal, Request
+from ..homes.attached_model import Attachment
 from ..messages import HomeView, RestoreView
 from ..unixdoor import Place
 from .model import Notebook, Occupant, Run
@@ -126,6 +128,20 @@ class Homes(Protocol):
 
     async def flush(self, who: Occupant, event: str, name: str) -> None:
         """A snapshot of what is there now, tied to `event`, in the store when this returns. Raises why not; it stays wanted all the same."""
+
+
+class Attachments(Protocol):
+    """Attached data: folders on this box that are kept like a part of a bucket."""
+
+    async def bring(self, attachment: Attachment, tell: Callable[[BringView], None]) -> None:
+        """Return when its folder is there and in step with the bucket; `tell` hears how far that is. Asked again, it goes on where it was. Its folder
+        is there also when this raises: Unreachable where the store or sync is away, HostUnfit, InvalidInput."""
+
+    async def use(self, ids: Collection[str]) -> None:
+        """Notebooks work in exactly these. May be told again and again."""
+
+    async def flush(self, ids: Collection[str]) -> None:
+        """Return when what is in these folders now is in their buckets. Raises why not; it is tried again all the same."""
 
 
 class Folders(Protocol):

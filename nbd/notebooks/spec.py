@@ -77,6 +77,8 @@ class Site:
     limits: HostLimits
     own: tuple[str, ...] = ()
     """Folders of nbd's own on the host: state and sockets, Podman's among them."""
+    attached: tuple[Bind, ...] = ()
+    """Folders of attached data."""
 
 
 def container_name(notebook: Notebook) -> str:
@@ -128,6 +130,7 @@ def binds(profile: Profile, who: Occupant, site: Site) -> tuple[Bind, ...]:
         Bind(f"{site.identity_folder}/passwd", "/etc/passwd", writable=False),
         Bind(f"{site.identity_folder}/group", "/etc/group", writable=False),
         *(Bind(mount.source, mount.target, mount.writable) for mount in profile.mounts),
+        *site.attached,
     )
 
 

@@ -22,6 +22,7 @@ from ..messages import Progress, Waiting
 from ..profiles import Profile
 from ..unixdoor import Place
 from . import homecoming, spec
+from .attacher import Attacher
 from .image_trouble import absent
 from .images import Images
 from .model import Notebook, Occupant, Phase
@@ -35,6 +36,7 @@ HOME_PAUSE_SECONDS, MOST_HOME_PAUSE_SECONDS = 2.0, 60.0
 WORDS = {
     Phase.IMAGE: "looking for its image",
     Phase.HOME: "getting the home ready",
+    Phase.DATA: "bringing what is attached",
     Phase.NETWORK: "making its network",
     Phase.LEASE: "asking for its GPUs",
     Phase.CREATE: "making its container",
@@ -86,10 +88,11 @@ class House:
 
 
 class Starter:
-    def __init__(self, parts: Parts, roster: Roster, house: House) -> None:
+    def __init__(self, parts: Parts, roster: Roster, house: House, attacher: Attacher) -> None:
         self._parts = parts
         self._roster = roster
         self._house = house
+        self._attacher = attacher
         self._clocks = parts.clocks
 
     async def start(self, notebook: str, profile: Profile, at_home: Callable[[str], Awaitable[None]] | None = None) -> Process:
@@ -105,12 +108,15 @@ class Starter:
             await self._parts.logs.fresh(notebook)
             row = self._roster.get(notebook)
             identity = await self._parts.folders.identity(who, spec.passwd(who), spec.group(who))
+        attached = await self._data(notebook, profile, who)
         async with self._phase(notebook, Phase.NETWORK):
             network = await finished(self._parts.networks.ensure(notebook)) if profile.network != "none" else None
         async with self._phase(notebook, Phase.LEASE):
             leases = await self._lease(row, profile.gpu_request(row.gpus))
         house = self._house
-        site = spec.Site(house.instance, house.image_prefix, folder, identity, self._parts.logs.path(notebook), network, house.limits, house.own)
+        site = spec.Site(
+            house.instance, house.image_prefix, folder, identity, self._parts.logs.path(notebook), network, house.limits, house.own, attached
+        )
         async with self._phase(notebook, Phase.CREATE):
             row = self._roster.get(notebook)
             wanted = spec.build(row, profile, who, leases, site)
@@ -171,6 +177,12 @@ class Starter:
                 self._roster.show(notebook, Passing(homecoming.waiting(error)))
             await asyncio.sleep(pause)
             pause = min(2 * pause, MOST_HOME_PAUSE_SECONDS)
+
+    async def _data(self, notebook: str, profile: Profile, who: Occupant) -> tuple[spec.Bind, ...]:
+        if not self._attacher.has_any(notebook, profile):
+            return ()
+        async with self._phase(notebook, Phase.DATA):
+            return await self._attacher.bring(notebook, profile, who, lambda progress: self._roster.show(notebook, Passing(progress)))
 
     async def _image(self, notebook: str, profile: Profile) -> None:
         reference = spec.image_of(profile, self._house.image_prefix)

@@ -60,6 +60,7 @@ def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
         progress=passing.progress,
         waiting=passing.waiting,
         stop_reason=row.stop_reason,
+        attach=row.attach,
         failure=_told(row, failure, own=sight.own) if failure else None,
     )
 

@@ -63,7 +63,20 @@ memory = "24GiB"
 [[mounts]]
 source = "/srv/datasets"
 target = "/datasets"
+
+[[attach]]
+url = "s3://lab-data/imagenet"
+path = "/imagenet"
+secrets = "/etc/nbd/lab-data.toml"
+
+[[attach]]
+url = "s3://lab-results/{{user}}"
+path = "/results"
+writable = true
+secrets = "/etc/nbd/lab-results.toml"
 ```
+
+What is attached is a folder on this box that is kept like a part of a bucket: plain objects, which any other tool reads and writes too. See [attached data](attached.md).
 
 Every key:
 

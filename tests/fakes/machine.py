@@ -12,8 +12,10 @@ from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from nbd import wire
+from nbd.attachments import BringView
 from nbd.errors import Conflict, Deadline, HostUnfit, NbdError, StartFailed
 from nbd.gpus.model import Lease
+from nbd.homes.attached_model import Attachment
 from nbd.messages import HomeView, RestoreView, Saving, SnapshotView
 from nbd.notebooks.model import Notebook, Occupant, Run
 from nbd.notebooks.ports import Process
@@ -70,6 +72,14 @@ class FakeMachine:
     watched: set[str] = field(default_factory=set)
     flushed: list[tuple[str, str, str, frozenset[str]]] = field(default_factory=list)
     """Whose home, event, name, and which containers ran at that moment."""
+    brought: list[tuple[str, str, str]] = field(default_factory=list)
+    """Attached data that came before a start: id, whose, URL."""
+    bring_seconds: float = 0.0
+    bucket_trouble: NbdError | None = None
+    attached: set[str] = field(default_factory=set)
+    """What sync was told is in use."""
+    carried: list[tuple[frozenset[str], frozenset[str]]] = field(default_factory=list)
+    """What was to go up at an end, and which containers ran at that moment."""
     _numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1000))
     _watchers: dict[int, list[Callable[[], None]]] = field(default_factory=dict)
 
@@ -295,6 +305,30 @@ class FakeHomes:
         await asyncio.sleep(self._machine.store_seconds)
         if self._machine.sync_trouble:
             raise self._machine.sync_trouble
+
+
+class FakeAttachments:
+    def __init__(self, machine: FakeMachine) -> None:
+        self._machine = machine
+
+    async def bring(self, attachment: Attachment, tell: Callable[[BringView], None]) -> None:
+        tell(BringView(False, 1, 10, 2, 40))  # noqa: FBT003 - a field of the message
+        await asyncio.sleep(self._machine.bring_seconds)
+        self._machine.brought.append((attachment.id, attachment.person, attachment.url))
+        if self._machine.bucket_trouble:
+            raise self._machine.bucket_trouble
+
+    async def use(self, ids: Collection[str]) -> None:
+        if self._machine.sync_trouble:
+            raise self._machine.sync_trouble
+        self._machine.attached = set(ids)
+
+    async def flush(self, ids: Collection[str]) -> None:
+        alive = {box.spec.name for box in self._machine.boxes.values() if box.state == "running"}
+        self._machine.carried.append((frozenset(ids), frozenset(alive)))
+        await asyncio.sleep(self._machine.store_seconds)
+        if self._machine.bucket_trouble:
+            raise self._machine.bucket_trouble
 
 
 class FakePeople:

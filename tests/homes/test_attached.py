@@ -1,4 +1,4 @@
-"""Attached data carried both ways on a real folder: what each side has reaches the other, conflicts are kept twice, kills and bad days lose nothing."""
+"""Attached data carried both ways on a real folder: what one side has reaches the other, conflicts are kept twice, kills lose nothing."""
 
 from __future__ import annotations
 

@@ -146,8 +146,8 @@ def test_a_copys_name() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["../up", "a/../b", "..", ".", "./c", "/abs", "a//b", "//", "a/", "nul\0byte", "new\nline", "c\x01", "\x7f", "x" * 256, "ü" * 128, "a/" * 520 + "b",
-     ".nbd-restore-0", "d/.nbd-restore-0/x", "lone\udcff"],
+    ["../up", "a/../b", "..", ".", "./c", "/abs", "a//b", "//", "a/", "nul\0byte", "new\nline", "c\x01", "\x7f", "x" * 256, "ü" * 128,
+     "a/" * 520 + "b", ".nbd-restore-0", "d/.nbd-restore-0/x", "lone\udcff"],
 )  # fmt: skip
 def test_names_that_no_file_or_no_object_can_have(key: str) -> None:
     assert unfit(key)

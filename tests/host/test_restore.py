@@ -15,6 +15,8 @@ import pytest
 from nbd import wire
 from nbd.api.server import listening_socket
 from nbd.errors import NbdError, Unreachable
+from nbd.homes.attached import AttachedData
+from nbd.homes.attached_carrier import Means as AttachedMeans
 from nbd.homes.guardian import Means
 from nbd.homes.keeper import Keeper
 from nbd.homes.model import HomeRequest
@@ -23,6 +25,8 @@ from nbd.homes.steward import Steward
 from nbd.homes.vault import Vault
 from nbd.homes.wishes import RestoreWish
 from nbd.host import restorestart
+from nbd.host.attachedhall import AttachedHall
+from nbd.host.attachedshelf import ShelfFolder
 from nbd.host.folderstore import FolderStore
 from nbd.host.homefolder import DescriptorFolders
 from nbd.host.homenotes import NoteFiles
@@ -48,7 +52,8 @@ class House:
         vault = Vault("store", lambda _: FolderStore(folder / "store"), KEYS, SequenceFile(folder / "seen.json"))
         means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, 60.0)
         self.steward = Steward(means, Keeper(means, NoteFiles(folder / "notes"), DescriptorFolders()))
-        self.door = RestoreDoor(self.steward)
+        data = AttachedData(AttachedMeans(ShelfFolder(folder / "attached"), means.homes, DescriptorFolders(), time.time_ns, "box", 60.0, 1 << 30))
+        self.door = RestoreDoor(self.steward, AttachedHall(data))
         self.socket = folder / "restore.sock"
         self.sync = SyncHomes(folder / "none.sock", self.socket)
 
@@ -130,7 +135,7 @@ async def test_the_child_has_no_right_but_theirs(house: House) -> None:
 async def test_who_holds_the_childs_end_can_say_nothing_else(house: House, answer: bytes) -> None:
     (house.home / "paper").write_text("hers")
     await house.kept()
-    connection = await house.sync._connected(RestoreWish(house.request, RestoreRequest("paper"), "/x"))
+    connection = await house.sync.connected(RestoreWish(house.request, RestoreRequest("paper"), "/x"))
     reader, writer = await asyncio.open_connection(sock=connection)
     ready = b"{}"
     writer.write(struct.pack(">II", len(ready), 0) + ready + answer * 5)

@@ -10,10 +10,12 @@ from dataclasses import dataclass, field
 from nbd.gpus.model import Card
 from nbd.gpus.pool import Pool
 from nbd.messages import StartRequest
+from nbd.notebooks.attach import Ground
+from nbd.notebooks.attacher import Attacher
 from nbd.notebooks.images import Images
 from nbd.notebooks.lives import Hands, Lives, Rules
 from nbd.notebooks.manager import Manager
-from nbd.notebooks.model import Notebook, State
+from nbd.notebooks.model import Notebook, Occupant, State
 from nbd.notebooks.protector import Pace, Protector
 from nbd.notebooks.roster import Roster
 from nbd.notebooks.spec import HostLimits
@@ -25,6 +27,7 @@ from tests.fakes.driver import FakeDriver, FakeSpecs
 from tests.fakes.images import FakeImageStore
 from tests.fakes.leases import MemoryLeases
 from tests.fakes.machine import (
+    FakeAttachments,
     FakeContainers,
     FakeEditors,
     FakeFolders,
@@ -79,7 +82,9 @@ class Household:
         house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)
         protector = Protector(parts.homes, parts.people, self.roster, Pace(0.2, 0.02))
         stopper = Stopper(parts, self.roster, self.release_seconds, kill_seconds=0.05)
-        hands = Hands(Starter(parts, self.roster, house), stopper, Tasks(), protector)
+        ground = Ground("/attached", Occupant("nobody", 65534, 65534, "/"))
+        attacher = Attacher(FakeAttachments(machine), parts.people, self.roster, ground, 0.2)
+        hands = Hands(Starter(parts, self.roster, house, attacher), stopper, Tasks(), protector, attacher)
         lives = Lives(parts, self.roster, hands, RULES, lambda: PROFILES)
         self.manager = Manager(parts, self.roster, hands, lives, RULES)
 

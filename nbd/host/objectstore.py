@@ -75,6 +75,24 @@ class BucketStore:
         return version_of(result)
 
     async def fetch(self, key: str) -> Versioned:
+        try:
+            return await self._fetch(key)
+        except HostUnfit as error:
+            if error.code == "store_denied" and await self._is_absent(key):
+                raise NotFound(f"{key} is not in the store {self.url}", code="store_missing") from None
+            raise
+
+    async def _is_absent(self, key: str) -> bool:
+        """S3 denies what is not there to who may not list the whole bucket; to list our part of it is allowed, if the credentials are good."""
+        folder = (self._prefix + key).rpartition("/")[0]
+        try:
+            async with self._explained(key, 0):
+                found = await obstore.list_with_delimiter_async(self._store, folder or None)
+        except NbdError:
+            return False
+        return self._prefix + key not in {meta["path"] for meta in found["objects"]}
+
+    async def _fetch(self, key: str) -> Versioned:
         async with self._explained(key, 0):
             result = await obstore.get_async(self._store, self._prefix + key)
         async with self._explained(key, result.meta["size"]):

@@ -13,7 +13,7 @@ import obstore
 from obstore import exceptions
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from ..errors import Conflict, Damaged, Deadline, InvalidInput, NbdError
+from ..errors import Conflict, Damaged, Deadline, HostUnfit, InvalidInput, NbdError, NotFound
 from ..homes.ports import Stored, Versioned
 from .storewords import Said, trouble
 

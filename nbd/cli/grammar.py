@@ -25,6 +25,7 @@ class Words(StrEnum):
     NOTEBOOKS = "notebooks"
     PROFILES = "profiles"
     IMAGES = "images"
+    SNAPSHOTS = "snapshots"
     FILES = "files"
 
 
@@ -40,6 +41,8 @@ class Arg:
     optional: bool = False
     words: Words = Words.NOTHING
     choices: tuple[str, ...] = ()
+    many: bool = False
+    """May be said several times."""
 
     @property
     def positional(self) -> bool:
@@ -151,6 +154,7 @@ def _add_args(to: Parser, args: Sequence[Arg]) -> None:
             options["action"] = "store_true"
             options["default"] = argparse.SUPPRESS if arg in EVERYWHERE else False
         else:
+            options |= {"action": "append"} if arg.many else {}
             options |= {"type": arg.kind, "metavar": arg.metavar or arg.flags[-1].lstrip("-").upper(), "choices": arg.choices or None}
         if arg.positional and arg.optional:
             options["nargs"] = "?"

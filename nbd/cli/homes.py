@@ -1,131 +1,119 @@
-"""The verbs of a home: how it is kept, what is kept of it, and getting something back."""
+"""The verbs of a home: how it is kept, what is kept of it, what takes the room, and getting something back."""
 
 from __future__ import annotations
 
-import datetime
 import os
-import re
-import stat
+import pwd
+import sys
 import time
-from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import InvalidInput, Unreachable
-from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, RestoreView, SnapshotView, Unkept, UnsavedView, VerifyView
+from ..errors import InvalidInput, NbdError, Unreachable
+from ..messages import (
+    DifferenceView,
+    EntryView,
+    HomeView,
+    LossView,
+    RestoreRequest,
+    RestoreView,
+    SnapshotView,
+    UsageView,
+    VerifyView,
+    VersionView,
+)
+from . import homeviews as views
+from .attached import ATTACHED
 from .client import parsed, problem_error, quoted, typed, typed_all
 from .grammar import Arg, Call, Verb, Words
+from .homecare import CARE
+from .moments import moment_of
 from .output import emit
-from .render import Cell, Live, facts, table
-from .text import ago, amount, moment, running
+from .render import Live
+from .text import running
 
-SHORT = 12
-SHOWN = 20
-LETTERS = {"folder": "d", "link": "l", "pipe": "p", "socket": "s", "character": "c", "block": "b", "skipped": "?"}
-SOURCES = {"fanotify": "the kernel (fanotify)", "inotify": "the kernel, folder by folder (inotify)", "looks": "nothing; looked at again and again"}
-CHANGES = {"added": "green", "deleted": "red", "changed": "yellow", "renamed": "cyan"}
-TIMES = ("%H:%M", "%H:%M:%S", "%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S")
+POLL_SECONDS = 0.5
 
 
 def status(call: Call) -> int:
     message = call.client.get("/v1/home")
-    emit(call, message, lambda: _tell_status(call, typed(HomeView, message)))
+    emit(call, message, lambda: views.status(call, typed(HomeView, message)))
     return 0
 
 
 def confirm(call: Call) -> int:
+    if not call.args.yes:
+        loss = typed(LossView, call.client.get("/v1/home/losses"))
+        ask(call, "confirm", lambda: views.losses(call, loss), "Is it meant")
     message = call.client.post("/v1/home/confirm")
-    emit(call, message, lambda: _tell_status(call, typed(HomeView, message)))
+    emit(call, message, lambda: views.status(call, typed(HomeView, message)))
     return 0
-
-
-def _tell_status(call: Call, view: HomeView) -> None:
-    out = call.out
-    good = not view.trouble and view.sentence.startswith("protected")
-    when = f" {ago(view.protected, call.now)}" if good and view.protected else ""
-    out.say(Cell(view.path, "bold"), "  ", Cell(view.sentence.replace("protected", f"protected{when}", 1), "green" if good else "yellow"))
-    if view.hint:
-        out.tell(f"  hint: {view.hint}", "yellow")
-    pairs: list[tuple[str, Cell | str]] = [
-        ("in use", "yes" if view.watched else "no"),
-        ("kept at", view.store),
-        ("all is kept up to", moment(view.protected, call.now)),
-        ("being saved" if good else "not saved", changed(view.unsaved, call.now) if view.unsaved else ""),
-        ("changes told by", SOURCES.get(view.source, view.source)),
-        ("because", view.source_why if view.watched else ""),
-        ("all looked at", moment(view.proved, call.now)),
-        ("trouble since", moment(view.since, call.now)),
-        ("pending", ", ".join(view.pending)),
-        ("cannot be kept", str(view.unkept_count) if view.unkept_count else ""),
-    ]
-    out.say_all(facts(out, pairs))
-    out.say_all([out.line(f"  {line}") for line in reasons(view.unkept)])
-
-
-def changed(unsaved: UnsavedView, now: float) -> str:
-    """ "2 files (5.0 KiB), since 0.4 s"."""
-    if not unsaved.folders:
-        what = "all is looked at"
-    elif unsaved.files:
-        what = f"{unsaved.files} file{'s' if unsaved.files > 1 else ''} ({amount(unsaved.bytes)})"
-    else:
-        what = f"changes in {unsaved.folders} folder{'s' if unsaved.folders > 1 else ''}"
-    if unsaved.since is None:
-        return what
-    return f"{what}, since {running(max(0.0, now - unsaved.since))}"
-
-
-def reasons(unkept: Sequence[Unkept]) -> Iterator[str]:
-    for one in unkept[:SHOWN]:
-        yield f"{one.path}: {one.reason}"
 
 
 def snapshots(call: Call) -> int:
     messages = call.client.get("/v1/home/snapshots")
-    views = typed_all(SnapshotView, messages)
-    emit(call, messages, lambda: _tell_snapshots(call, views))
+    found = typed_all(SnapshotView, messages)
+    if call.args.ids:
+        ids = [view.id[: views.SHORT] for view in found]
+        emit(call, ids, lambda: call.out.say_all([call.out.line(id) for id in ids]))
+    else:
+        emit(call, messages, lambda: views.snapshots(call, found))
     return 0
 
 
-def _tell_snapshots(call: Call, views: Sequence[SnapshotView]) -> None:
-    if not views:
-        call.err.tell("no snapshots; nbctl home status says why")
-        return
-    rows = [(Cell(view.id[:SHORT], "bold"), moment(view.time, call.now), view.event, view.name) for view in views]
-    call.out.say_all(table(call.out, ("SNAPSHOT", "TAKEN", "AT", "NAME"), rows))
-
-
 def ls(call: Call) -> int:
-    messages = call.client.get(f"/v1/home/ls?snapshot={quoted(call.args.snapshot)}&path={quoted(call.args.path or '')}")
-    views = typed_all(EntryView, messages)
-    rows = [
-        (
-            LETTERS.get(view.kind, "-") + stat.filemode(view.mode)[1:],
-            f"{view.size} in it" if view.kind == "folder" else amount(view.size) if view.kind == "file" else "",
-            Cell(ago(view.modified, call.now), "dim"),
-            Cell(view.name, "bold" if view.kind == "folder" else ""),
-            Cell(view.note, "dim"),
-        )
-        for view in views
-    ]
-    emit(call, messages, lambda: call.out.say_all(table(call.out, ("MODE", ">SIZE", "CHANGED", "NAME", "NOTE"), rows)))
+    path = "" if call.args.path is None else in_home(call.args.path)
+    messages = call.client.get(f"/v1/home/ls?snapshot={quoted(call.args.snapshot)}&path={quoted(path)}")
+    emit(call, messages, lambda: views.entries(call, typed_all(EntryView, messages)))
     return 0
 
 
 def diff(call: Call) -> int:
     messages = call.client.get(f"/v1/home/diff?a={quoted(call.args.a)}&b={quoted(call.args.b)}")
-    views = typed_all(DifferenceView, messages)
-    rows = [(Cell(view.change, CHANGES.get(view.change, "")), view.path, f"was {view.source}" if view.source else "") for view in views]
-    emit(call, messages, lambda: call.out.say_all(table(call.out, ("", "PATH", "NOTE"), rows)) if rows else call.err.tell("no difference"))
+    emit(call, messages, lambda: views.differences(call, typed_all(DifferenceView, messages)))
+    return 0
+
+
+def versions(call: Call) -> int:
+    messages = call.client.get(f"/v1/home/versions?path={quoted(in_home(call.args.path))}")
+    emit(call, messages, lambda: views.versions(call, typed_all(VersionView, messages)))
+    return 0
+
+
+def usage(call: Call) -> int:
+    """The first time it is waited for: as long as core answers, that is fine."""
+    with Live(call.err, shown=not call.json) as live:
+        began = time.monotonic()
+        message = call.client.get("/v1/home/usage")
+        while (view := typed(UsageView, message)).measuring and view.measured is None:
+            live.draw([live.screen.line(f"weighing {view.path}  {running(time.monotonic() - began)}")])
+            time.sleep(POLL_SECONDS)
+            message = call.client.get("/v1/home/usage")
+    if view.measured is None:
+        raise NbdError(view.trouble or "the home could not be weighed", hint="nbctl home status says more", code="not_weighed")
+    emit(call, message, lambda: views.usage(call, view))
     return 0
 
 
 def restore(call: Call) -> int:
     """Exit code 1 where something could not be brought back."""
-    args = call.args
-    at = None if args.at is None else moment_of(args.at, call.now)
+    args, home = call.args, home_of_caller()
+    if args.in_place and args.to is not None:
+        raise InvalidInput("--in-place and --to say two places", hint="give one of them", code="wrong_use")
     # Made absolute here: core does not know where the person stands.
-    to = "" if args.to is None else os.path.abspath(os.path.expanduser(args.to))  # noqa: PTH100, PTH111
-    asked = RestoreRequest(args.path, args.snapshot or "", at, to)
+    to = home if args.in_place else "" if args.to is None else os.path.abspath(os.path.expanduser(args.to))  # noqa: PTH100, PTH111
+    at = None if args.at is None else moment_of(args.at, call.now)
+    path = in_home(args.path)
+    if args.in_place and not args.yes:
+        what = f"{path or 'all of your home'} goes back to its place in {home}: what is there now under the same names is replaced."
+        ask(call, "restore", lambda: call.err.tell(what), "Go on")
+    message = _restored(call, RestoreRequest(path, args.snapshot or "", at, to))
+    view = typed(RestoreView, message)
+    emit(call, message, lambda: views.restored(call, view))
+    return 1 if view.damaged or view.skipped else 0
+
+
+def _restored(call: Call, asked: RestoreRequest) -> Any:
+    """The last that was told."""
     message: Any = None
     with Live(call.err, shown=not call.json) as live:
         began = time.monotonic()
@@ -133,87 +121,107 @@ def restore(call: Call) -> int:
             message = parsed(line.encode())
             if "error" in message:
                 raise problem_error(message["error"])
-            view = typed(RestoreView, message)
-            told = f"restoring  {running(time.monotonic() - began)}  {view.entries} entries, {amount(view.bytes)}"
-            live.draw([live.screen.line(told)])
+            live.draw([views.restoring(live.screen, typed(RestoreView, message), time.monotonic() - began)])
     if message is None or not typed(RestoreView, message).done:
-        raise Unreachable("nbd broke off while it restored", hint="restore again", code="broken_off")
-    view = typed(RestoreView, message)
-    emit(call, message, lambda: _tell_restored(call, view))
-    return 1 if view.damaged or view.skipped else 0
-
-
-def _tell_restored(call: Call, view: RestoreView) -> None:
-    left = f"; {view.already} were there already" if view.already else ""
-    taken = f"from snapshot {view.snapshot.id[:SHORT]} of {moment(view.snapshot.time, call.now)}"
-    call.out.tell(f"{view.entries} entries ({amount(view.bytes)}) are back in {view.to}, {taken}{left}.", "green")
-    call.err.say_all([call.err.painted(call.err.line(f"damaged: {line}"), "red") for line in reasons(view.damaged)])
-    call.err.say_all([call.err.painted(call.err.line(f"not restored: {line}"), "yellow") for line in reasons(view.skipped)])
+        raise Unreachable("nbd broke off while it restored", hint="restore again: what is there already is left alone", code="broken_off")
+    return message
 
 
 def verify(call: Call) -> int:
     """Exit code 1 where something is damaged. As a stream, for it may take long: that is fine while core answers."""
     message = parsed("".join(call.client.lines("POST", "/v1/home/verify")).encode())
     view = typed(VerifyView, message)
-    emit(call, message, lambda: _tell_verified(call, view))
+    emit(call, message, lambda: views.verified(call, view))
     return 0 if view.good else 1
 
 
-def _tell_verified(call: Call, view: VerifyView) -> None:
-    out = call.out
-    looked = f"{view.snapshots} snapshots, {view.objects} packs, {amount(view.bytes)}"
-    out.tell(f"all is as it was stored: {looked}" if view.good else f"there is damage: {looked}", "green" if view.good else "red")
-    out.say_all([out.line(f"  {line}") for line in view.damages])
-    out.say_all([out.line(f"  cannot be restored: {path}") for path in view.paths])
+def ask(call: Call, verb: str, tell: Any, question: str) -> None:
+    """Returns when the person said yes. Raises InvalidInput where there is nobody to ask."""
+    if call.json or not sys.stdin.isatty() or not call.err.stream.isatty():
+        raise InvalidInput(f"{verb} asks a person first, and there is no terminal", hint="--yes does it without asking", code="wrong_use")
+    tell()
+    call.err.stream.write(f"{question}? [y/N] ")
+    call.err.stream.flush()
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise NbdError("nothing was done", code="not_confirmed")
 
 
-def moment_of(text: str, now: float) -> float:
-    """Of "14:05" (today's, or yesterday's where that is still to come), "2026-11-20 14:05", "90min" ago. Raises InvalidInput."""
-    ago_given = re.fullmatch(r"(\d+)\s*(s|min|h|d)", text)
-    if ago_given:
-        return now - int(ago_given[1]) * {"s": 1, "min": 60, "h": 3600, "d": 86400}[ago_given[2]]
-    today = datetime.datetime.fromtimestamp(now).date()  # noqa: DTZ006 - the person's own clock
-    for form in TIMES:
-        try:
-            found = datetime.datetime.strptime(text, form)  # noqa: DTZ007 - the person's own clock
-        except ValueError:
-            continue
-        if not form.startswith("%H"):
-            return found.timestamp()
-        then = datetime.datetime.combine(today, found.time()).timestamp()
-        return then if then <= now else then - 86400
-    raise InvalidInput(f"{text!r} is no moment", hint='such as 14:05, "2026-11-20 14:05", or how long ago: 90min', code="wrong_use")
+def home_of_caller() -> str:
+    """As core knows it, from the account: HOME may say anything."""
+    return os.path.abspath(pwd.getpwuid(os.geteuid()).pw_dir)  # noqa: PTH100 - text
 
 
-SNAPSHOT = Arg(("snapshot",), "the beginning of its id, or latest", metavar="SNAPSHOT")
+def in_home(path: str) -> str:
+    """A path as it is below the home. Where the person stands in their home, it is meant from there, as with every other program; elsewhere, from
+    the home. What is not below it goes to core as it is, which says so."""
+    home = os.path.realpath(home_of_caller())
+    if path.startswith("~"):
+        return path
+    try:
+        here = os.getcwd()  # noqa: PTH109 - pathlib would cost 4 ms of every start
+    except OSError:
+        here = "/"  # The folder is gone: perhaps it is what is to be restored.
+    if os.path.isabs(path):  # noqa: PTH117
+        folder, name = os.path.split(os.path.normpath(path))
+        full = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
+    elif f"{here}/".startswith(f"{home}/"):
+        full = os.path.normpath(os.path.join(here, path))  # noqa: PTH118
+    else:
+        return path
+    if full == home:
+        return ""
+    return os.path.relpath(full, home) if full.startswith(f"{home}/") else path
+
+
+SNAPSHOT = Arg(("snapshot",), "the beginning of its id, or latest", metavar="SNAPSHOT", words=Words.SNAPSHOTS)
+YES = Arg(("-y", "--yes"), "do not ask", kind=None)
 HOME = Verb(
     "home",
     "your home: how it is kept, and getting back what is gone",
     verbs=(
         Verb("status", "tell how your home is kept", status),
-        Verb("snapshots", "list what is kept", snapshots),
-        Verb("ls", "list a folder of a snapshot", ls, (SNAPSHOT, Arg(("path",), "a folder, as it is in the home", metavar="PATH", optional=True))),
+        Verb(
+            "snapshots",
+            "list what is kept, newest first",
+            snapshots,
+            (
+                Arg(("-a", "--all"), "also the older ones that have no name", kind=None),
+                Arg(("--ids",), "only the ids, one a line", kind=None),
+            ),
+        ),
+        Verb(
+            "ls",
+            "list a folder of a snapshot",
+            ls,
+            (SNAPSHOT, Arg(("path",), "a folder (else all of the home)", metavar="PATH", optional=True, words=Words.FILES)),
+        ),
         Verb(
             "diff",
             "tell what differs between two snapshots",
             diff,
             (
-                Arg(("a",), "a snapshot", metavar="A"),
-                Arg(("b",), "another (latest)", metavar="B", default="latest", optional=True),
+                Arg(("a",), "a snapshot", metavar="A", words=Words.SNAPSHOTS),
+                Arg(("b",), "another (latest)", metavar="B", default="latest", optional=True, words=Words.SNAPSHOTS),
             ),
         ),
+        Verb("versions", "list the states that a file had", versions, (Arg(("path",), "the file", metavar="PATH", words=Words.FILES),)),
         Verb(
             "restore",
-            "bring something back, into a new folder unless --to says where",
+            "bring something back, into a new folder unless told otherwise",
             restore,
             (
-                Arg(("path",), "what, as it is in the home; . is all of it", metavar="PATH"),
-                Arg(("--at",), "as it was at that moment: 14:05, 2026-11-20 14:05, 90min (ago)", metavar="TIME"),
-                Arg(("--snapshot",), "from this snapshot (else the newest that has it)", metavar="SNAPSHOT"),
+                Arg(("path",), "what; ~ is all of your home", metavar="PATH", words=Words.FILES),
+                Arg(("--at",), 'as it was then: 14:05, "yesterday 14:05", 2026-11-20, 90min (ago)', metavar="TIME"),
+                Arg(("--snapshot",), "from this snapshot (else the newest that has it)", metavar="SNAPSHOT", words=Words.SNAPSHOTS),
                 Arg(("--to",), "below this folder; what is in the way is replaced", metavar="DIR", words=Words.FILES),
+                Arg(("--in-place",), "where it was; what is in the way is replaced", kind=None),
+                YES,
             ),
         ),
+        Verb("usage", "tell what takes the room, and what of it is kept", usage),
         Verb("verify", "read all that is kept, and prove it", verify),
-        Verb("confirm", "say that much is gone on purpose", confirm),
+        ATTACHED,
+        Verb("confirm", "say that much is gone on purpose", confirm, (YES,)),
+        *CARE,
     ),
 )

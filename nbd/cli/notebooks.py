@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import Conflict, InvalidInput, NbdError, NoCapacity, StartFailed
 from ..messages import FailureView, NotebookView, OpenAnswer, StartRequest
+from .attached import ATTACH, asked
 from .client import route, typed
 from .follow import Story, watch
 from .grammar import Arg, Call, Verb, Words, natural
@@ -25,7 +26,8 @@ DETACH = Arg(("-d", "--detach"), "do not wait until it is done", kind=None)
 
 def start(call: Call) -> int:
     args = call.args
-    status, message = call.client.ask("POST", "/v1/notebooks", StartRequest(args.name, args.profile, args.editor, args.gpus, args.wait, args.empty_home))
+    wish = StartRequest(args.name, args.profile, args.editor, args.gpus, args.wait, args.empty_home, asked(call))
+    status, message = call.client.ask("POST", "/v1/notebooks", wish)
     view = typed(NotebookView, message)
     if view.state == "STARTING" and args.detach:
         emit(call, message, lambda: call.out.tell(f"{label(view)} is starting; see: nbctl show {label(view)}"))
@@ -230,6 +232,7 @@ START = Verb(
         Arg(("-g", "--gpus"), "how many GPUs, if not what the profile says", metavar="N", kind=natural),
         Arg(("-w", "--wait"), "queue when nothing fits now, instead of being refused; wait for a store that is away", kind=None),
         Arg(("--empty-home",), "do not bring an empty or half home back from its snapshots", kind=None),
+        *ATTACH,
         DETACH,
     ),
 )

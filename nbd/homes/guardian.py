@@ -52,6 +52,8 @@ class Guardian:
         loop = asyncio.get_running_loop()
         self.work = Work(home, means, lambda: wake(loop, self._wake))
         self.known = self.work.known
+        self.turn = asyncio.Lock()
+        """Who holds it keeps looks away."""
 
     def watch(self) -> None:
         """Look at once, then whenever something changes, and again and again. Asking twice changes nothing."""
@@ -68,9 +70,8 @@ class Guardian:
         """One more look, until it is in the store, unless all is known to be there; then no more."""
         if self.watched:
             self.watched = False
-            work = self.work
-            if not work.lookout.whole or work.unsaved_since() is not None or self.known.trouble is not None:
-                work.dirt.mark_all("nobody works in it any more")
+            if not self.work.all_saved():
+                self.work.dirt.mark_all("nobody works in it any more")
             self._go()
 
     async def flush(self, request: Request) -> None:
@@ -133,7 +134,8 @@ class Guardian:
     async def _do(self, what: What) -> None:
         waiting = list(self._wanted) if what is What.ASKED else []
         try:
-            await self.work.do(what, waiting[0].request if waiting else Request())
+            async with self.turn:
+                await self.work.do(what, waiting[0].request if waiting else Request())
         except NbdError as error:
             for one in waiting:
                 one.settle(error)

@@ -170,6 +170,12 @@ class Work:
     def unsaved_since(self) -> float | None:
         return min((one.since for one in self.unsaved()), default=None)
 
+    def all_saved(self) -> bool:
+        """Whether everything that changed until now is known to be in the store."""
+        # In this order: what changed before `now` is told of, and then it is marked.
+        now, told = time.monotonic(), self.lookout.told()
+        return told is not None and told >= now and self.unsaved_since() is None and self.known.trouble is None and self._safe is not None
+
     async def weigh_unsaved(self) -> Unsaved | None:
         """How much that is, counted now, as far as that can be said at once."""
         found, since = self.unsaved(), self.unsaved_since()

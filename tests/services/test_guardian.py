@@ -3,128 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from nbd.errors import Damaged, NbdError, NotFound, Refused, Unreachable
-from nbd.homes.guardian import Means
-from nbd.homes.keeper import Keeper
-from nbd.homes.model import HomeRequest
-from nbd.homes.ports import OpenHome
+from nbd.errors import Damaged, NotFound, Refused, Unreachable
 from nbd.homes.snapshotter import Request
-from nbd.homes.steward import Steward
-from nbd.homes.vault import Vault
-from nbd.host.homefolder import DescriptorFolders
-from nbd.host.homenotes import NoteFiles
-from nbd.host.hometree import DescriptorHomes
-from nbd.host.ignores import IgnoreRules
-from nbd.host.sequences import SequenceFile
-from nbd.messages import HomeView, RestoreRequest
-from tests.fakes.object_store import MemoryStore
-from tests.homes.world import KEYS
-
-EVERY = 0.02
+from nbd.messages import RestoreRequest
+from tests.services.guarded import EVERY, House, house_with, until
 
 
-class BadDays(MemoryStore):
-    trouble: NbdError | None = None
-
-    async def _called(self, what: str, key: str) -> None:
-        await super()._called(what, key)
-        if self.trouble:
-            raise self.trouble
-
-
-class CountedHomes:
-    """The real ones; knows how many looks there were, and how many at once."""
-
-    def __init__(self) -> None:
-        self.looks = self.now = self.most = 0
-
-    async def open(self, path: str, owner: int | None) -> OpenHome:
-        home = await DescriptorHomes().open(path, owner)
-        self.looks += 1
-        self.now += 1
-        self.most = max(self.most, self.now)
-        return Counted(home, self)
-
-
-class Counted:
-    def __init__(self, home: OpenHome, counts: CountedHomes) -> None:
-        self._home, self._counts = home, counts
-        self.look, self.sift, self.read, self.open_large = home.look, home.sift, home.read, home.open_large
-
-    async def close(self) -> None:
-        self._counts.now -= 1
-        await self._home.close()
-
-
-@dataclass
-class House:
-    folder: Path
-    store: BadDays = field(default_factory=BadDays)
-    homes: CountedHomes = field(default_factory=CountedHomes)
-
-    def __post_init__(self) -> None:
-        self.path = self.folder / "home"
-        self.path.mkdir(exist_ok=True)
-        self.home = HomeRequest("ada", os.geteuid(), str(self.path))
-        self.build()
-
-    def build(self) -> None:
-        """As after a restart of sync."""
-        vault = Vault("memory", lambda _: self.store, KEYS, SequenceFile(self.folder / "seen.json"))
-        means = Means(vault, self.homes, IgnoreRules, time.time_ns, EVERY)
-        self.steward = Steward(means, Keeper(means, NoteFiles(self.folder / "notes"), DescriptorFolders()))
-
-    async def status(self) -> HomeView:
-        return await self.steward.status(self.home)
-
-    async def names(self) -> set[str]:
-        with suppress(NotFound):
-            return {entry.name for entry in await self.steward.entries(self.home, "latest", "")}
-        return set()
-
-    async def events(self) -> list[tuple[str, str]]:
-        return [(one.event, one.name) for one in await self.steward.snapshots(self.home)]
-
-
-async def until(what: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while not await what():
-        assert time.monotonic() < end, "it never came true"
-        await asyncio.sleep(0.005)
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+@pytest.fixture(params=["looks", "inotify", pytest.param("fanotify", marks=pytest.mark.real)])
+async def house(request: pytest.FixtureRequest, tmp_path: Path, short_path: Path) -> AsyncIterator[House]:
+    """All of this holds whatever tells of changes, and with nothing that does."""
+    async with house_with(request.param, tmp_path, short_path) as house:
+        yield house
 
 
 async def test_a_watched_home_is_looked_at_now_and_again_until_it_rests(house: House) -> None:
     (house.path / "one").write_text("1")
     await house.steward.watch([house.home])
     await house.steward.watch([house.home])
-
-    async def has(name: str) -> bool:
-        return name in await house.names()
-
-    await until(lambda: has("one"))
+    await until(lambda: house.has("one"))
     (house.path / "two").write_text("2")
-    await until(lambda: has("two"))
+    await until(lambda: house.has("two"))
     (house.path / "three").write_text("3")
     await house.steward.watch([])
-    await until(lambda: has("three"))
+    await until(lambda: house.has("three"))
     await asyncio.sleep(5 * EVERY)
-    looks = house.homes.looks
+    looks = house.homes.opened
     await asyncio.sleep(5 * EVERY)
-    assert house.homes.looks == looks
+    assert house.homes.opened == looks
     assert house.homes.most == 1
     assert (await house.status()).sentence.startswith("protected; no notebook runs")
 
@@ -175,7 +85,7 @@ async def test_failures_come_less_and_less_often(house: House) -> None:
     house.store.trouble = Unreachable("the store is away")
     await house.steward.watch([house.home])
     await asyncio.sleep(0.5)
-    assert 2 <= house.homes.looks <= 6
+    assert 2 <= house.homes.opened <= 6
     await house.steward.close()
 
 
@@ -195,7 +105,6 @@ async def test_a_store_that_was_put_back_is_noticed_after_a_restart(house: House
 
 async def test_reading_makes_nothing(house: House) -> None:
     assert await house.steward.snapshots(house.home) == []
-    assert (await house.steward.verify(house.home)).good
     assert (await house.status()).sentence.startswith("there are no snapshots yet")
     assert house.store.objects == {}
 
@@ -251,12 +160,3 @@ async def test_own_rules_and_wrong_ones(house: House) -> None:
     status = await house.steward.flush(house.home, Request())
     assert "a.tmp" in await house.names()
     assert "your .nbdignore is left out" in status.sentence
-
-
-
-
-async def test_one_verify_of_a_person_at_a_time(house: House) -> None:
-    await house.steward.flush(house.home, Request("stop", "one"))
-    found = await asyncio.gather(*(house.steward.verify(house.home) for _ in range(3)), return_exceptions=True)
-    assert [type(one).__name__ for one in found] == ["VerifyView", "Conflict", "Conflict"]
-    assert (await house.steward.verify(house.home)).snapshots == 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from .grammar import EVERYWHERE, Arg, Verb, Words
 
-ASK = {Words.NOTEBOOKS: "ls --names", Words.PROFILES: "profile ls --names", Words.IMAGES: "image ls --names"}
+ASK = {Words.NOTEBOOKS: "ls --names", Words.PROFILES: "profile ls --names", Words.IMAGES: "image ls --names", Words.SNAPSHOTS: "home snapshots --ids"}
 
 
 def script(shell: str, verbs: Sequence[Verb]) -> str:

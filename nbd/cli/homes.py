@@ -152,22 +152,23 @@ def home_of_caller() -> str:
 
 
 def in_home(path: str) -> str:
-    """A path as it is below the home. Where the person stands in their home, it is meant from there, as with every other program; elsewhere, from
-    the home. What is not below it goes to core as it is, which says so."""
-    home = os.path.realpath(home_of_caller())
-    if path.startswith("~"):
-        return path
     try:
         here = os.getcwd()  # noqa: PTH109 - pathlib would cost 4 ms of every start
     except OSError:
         here = "/"  # The folder is gone: perhaps it is what is to be restored.
-    if os.path.isabs(path):  # noqa: PTH117
-        folder, name = os.path.split(os.path.normpath(path))
-        full = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
-    elif f"{here}/".startswith(f"{home}/"):
-        full = os.path.normpath(os.path.join(here, path))  # noqa: PTH118
-    else:
+    return below(path, os.path.realpath(home_of_caller()), here)
+
+
+def below(path: str, home: str, here: str) -> str:
+    """A path as it is below the home. Who stands in their home means it from there, as with every other program; elsewhere, from the home. What is
+    not below it goes to core as it is, which says so. `home` and `here` have no link in them."""
+    if path.startswith("~"):
         return path
+    inside = f"{here}/".startswith(f"{home}/")
+    if not os.path.isabs(path) and not inside:  # noqa: PTH117
+        return path
+    folder, name = os.path.split(os.path.normpath(os.path.join(here, path)))  # noqa: PTH118
+    full = os.path.join(os.path.realpath(folder), name)  # noqa: PTH118
     if full == home:
         return ""
     return os.path.relpath(full, home) if full.startswith(f"{home}/") else path

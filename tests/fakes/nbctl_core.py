@@ -67,7 +67,7 @@ class FakeCore:
     """What a check says."""
     log: Sequence[str] = ()
     home: Mapping[str, object] = field(default_factory=dict)
-    """By the word after /v1/home: what it answers; a list is streamed line by line."""
+    """By the word after /v1/home: what it answers; a list is streamed line by line, a function is asked each time."""
     problems: dict[str, tuple[int, Problem]] = field(default_factory=dict)
     """By "METHOD /path"."""
     sins: dict[str, Sin] = field(default_factory=dict)
@@ -243,6 +243,7 @@ class CoreHandler(BaseHTTPRequestHandler):
             self.stream(self.events())
         elif parts[0] == "home":
             found = core.home["/".join(parts[1:])]
+            found = found() if callable(found) else found
             self.stream(wire.encode(line) + "\n" for line in found) if isinstance(found, list) else self.answer(found)
         elif parts[0] == "notebooks":
             self.notebook(parts[1:], query, body)

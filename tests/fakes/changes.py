@@ -41,9 +41,10 @@ class FakeWatch:
         self.dirt, self.hidden, self.whole = dirt, hidden, whole
         self.unsound = self._lost = ""
         self.closed = False
+        self.behind = 0.0
 
     def told(self) -> float:
-        return time.monotonic()
+        return time.monotonic() - self.behind
 
     def lost(self) -> str:
         return self._lost

@@ -99,6 +99,18 @@ def mood(view: HomeView) -> Mood:
     return Mood("rest", "At rest") if "snapshot is of" in view.sentence else Mood("none", "Nothing is kept yet")
 
 
+def unsaved(view: HomeView, now: float) -> str:
+    """ "3 files (5.0 KiB), for 4 s"; empty where all is saved."""
+    found = view.unsaved
+    if found is None:
+        return ""
+    if found.files:
+        what = f"{found.files:,} {'file' if found.files == 1 else 'files'} ({amount(found.bytes)})"
+    else:
+        what = f"changes in {found.folders:,} {'folder' if found.folders == 1 else 'folders'}" if found.folders else "all of it is looked at"
+    return what if found.since is None else f"{what}, for {since(now - found.since)}"
+
+
 def on_this_box(store: str) -> bool:
     """A folder does not survive the loss of its disk; whoever made it another machine's knows that better than this page."""
     return "://" not in store

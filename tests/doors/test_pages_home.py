@@ -10,7 +10,7 @@ from html import unescape
 import pytest
 
 from nbd.errors import NbdError, NotFound, Unreachable
-from nbd.messages import HomeView, RoomView, TextView
+from nbd.messages import HomeView, RoomView, Saving, TextView, UnsavedView
 from nbd.web.homepages import MOST_COMPARED, HomePages, compared
 from nbd.web.visit import Policy
 from tests.doors.home_world import EARLY, LATE, MIDDLE, NASTY, ODD_QUOTED, notebook, put_home
@@ -62,10 +62,9 @@ async def test_who_is_not_signed_in_learns_nothing(w: World, path: str, token: s
 
 @pytest.mark.parametrize("path", ["/home/confirm", f"{SNAP}/restore", "/home/restores/abc/stop"])
 async def test_no_other_page_can_have_it_done(w: World, pages_token: str, path: str) -> None:
-    fields = {"what": "work", "where": "place"}
     for forged in ({"Origin": "http://evil.example"}, {"Origin": w.origin()}, {"Origin": "null"}):
-        assert (await post(w, path, pages_token, headers=forged, **fields))[0] == 403
-    assert (await post(w, path, pages_token, form_token="old", **fields))[0] == 403
+        assert (await post(w, path, pages_token, headers=forged, what="work", where="place"))[0] == 403
+    assert (await post(w, path, pages_token, form_token="old", what="work", where="place"))[0] == 403
     assert w.core.kept.restored == []
     assert "confirm" not in [word for word, _ in w.core.kept.asked]
 
@@ -103,6 +102,17 @@ async def test_a_bad_day_says_since_when_what_is_pending_and_what_next(w: World,
     for words in ("Not protected", "The store is &lt;away&gt;.", "It is tried again by itself.", "stop main", "1970-01-01"):
         assert words in page
     assert "survives the loss of its disk" in page
+
+
+async def test_what_is_on_its_way_and_what_else_there_is_to_know(w: World, pages_token: str) -> None:
+    assert w.core.home
+    w.core.home = replace(
+        w.core.home, alarms=("two boxes worked in <this> home",), saving=Saving(1 << 20, 4 << 20), unsaved=UnsavedView(None, 1, 2, 2048), source="looks",
+        source_why="the kernel does not allow it",
+    )  # fmt: skip
+    page = await get(w, "/home/now", pages_token)
+    for words in ("Two boxes worked in &lt;this&gt; home.", "1.0 MiB of 4.0 MiB", 'width="250"', "2 files (2.0 KiB)", "(the kernel does not allow it)"):
+        assert words in page
 
 
 @pytest.mark.parametrize("missing", ["snapshots", "usage"])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbd.messages import EntryView, FolderUseView, HomeView, RoomView, SnapshotView, UsageView
+from nbd.messages import EntryView, FolderUseView, HomeView, RoomView, SnapshotView, UnsavedView, UsageView
 from nbd.web.homewords import (
     MOST_MARKS,
     UNSAFE,
@@ -26,6 +26,7 @@ from nbd.web.homewords import (
     since,
     timeline,
     titled,
+    unsaved,
     when,
 )
 
@@ -57,6 +58,20 @@ def test_moods(view: HomeView, kind: str, title: str) -> None:
 @pytest.mark.parametrize(("seconds", "said"), [(-3, "0 s"), (59.4, "59 s"), (60, "1 min"), (7199, "1 h"), (86400, "1 d"), (864000, "10 d")])
 def test_since(seconds: float, said: str) -> None:
     assert since(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (None, ""),
+        (UnsavedView(NOON - 4, 1, 1, 5 << 10), "1 file (5.0 KiB), for 4 s"),
+        (UnsavedView(None, 2, 3, 900), "3 files (900 B)"),
+        (UnsavedView(NOON - 90, 2, None), "changes in 2 folders, for 1 min"),
+        (UnsavedView(None, 0, None), "all of it is looked at"),
+    ],
+)
+def test_what_is_not_saved_yet(found: UnsavedView | None, said: str) -> None:
+    assert unsaved(replace(KEPT, unsaved=found), NOON) == said
 
 
 def test_where_the_store_is() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..attachments import AttachedView
 from ..homes.attached import AttachedData
 from ..homes.attached_model import Attachment
-from ..homes.attached_wishes import AllOf, EntrustWish, OneOf, Used
+from ..homes.attached_wishes import NOTHING, AllOf, EntrustWish, OneOf, Used
 from .routes import Ask, Route, Who
 
 
@@ -20,6 +20,7 @@ class AttachedDesk:
             return Route("POST", f"/v1/homes/attached/{path}", summary, answer, handler, body=body, who=Who.DOOR)  # type: ignore[arg-type]
 
         return [
+            route("ready", "In step before a start, if nothing has to come down for that", dict[str, str], self.ready, Attachment),
             route("use", "Exactly these are in use", dict[str, str], self.use, Used),
             route("flush", "What is here goes up now", dict[str, str], self.flush, Used),
             route("status", "A person's, and the shared ones that are named", tuple[AttachedView, ...], self.status, AllOf),
@@ -27,6 +28,9 @@ class AttachedDesk:
             route("forget", "One that is in step is not kept any more", Attachment, self.forget, OneOf),
             route("entrust", "A person's own keys", dict[str, str], self.entrust, EntrustWish),
         ]
+
+    async def ready(self, ask: Ask) -> dict[str, str]:
+        return {"bring": NOTHING if await self._data.ready(ask.body) else "something"}
 
     async def use(self, ask: Ask) -> dict[str, str]:
         self._data.use(ask.body.ids)

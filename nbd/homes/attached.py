@@ -25,14 +25,13 @@ class AttachedData:
             if carrier.attachment.writable:
                 carrier.wake()
 
+    async def ready(self, attachment: Attachment) -> bool:
+        """Whether it is in step without anything coming down. Raises as Carrier.bring."""
+        return await (await self._kept(attachment)).bring(None, Tally())
+
     async def bring(self, attachment: Attachment, hands: Hands, tally: Tally) -> None:
         """Raises as Carrier.bring."""
-        await self._means.shelf.keep(attachment)
-        carrier = self._carriers.get(attachment.id)
-        if carrier is None:
-            carrier = self._carriers[attachment.id] = Carrier(attachment, self._means)
-        carrier.attachment = attachment
-        await carrier.bring(hands, tally)
+        await (await self._kept(attachment)).bring(hands, tally)
 
     def use(self, ids: Collection[str]) -> None:
         """Exactly these are in use. May be told again and again."""
@@ -74,6 +73,12 @@ class AttachedData:
 
     async def close(self) -> None:
         await asyncio.gather(*(carrier.close() for carrier in self._carriers.values()))
+
+    async def _kept(self, attachment: Attachment) -> Carrier:
+        await self._means.shelf.keep(attachment)
+        carrier = self._carriers.setdefault(attachment.id, Carrier(attachment, self._means))
+        carrier.attachment = attachment
+        return carrier
 
     def _of(self, person: str, one: str) -> Carrier:
         carrier = self._carriers.get(one)

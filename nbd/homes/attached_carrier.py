@@ -93,15 +93,15 @@ class Carrier:
         self.known.withheld = ""
         await self.flush()
 
-    async def bring(self, hands: Hands, tally: Tally) -> None:
-        """Both sides are in step when it returns. With a notebook at work in a writable one it stays as it is. Raises what the store raises,
-        HostUnfit(disk_full, data_unfit), Unreachable when the hands are gone."""
+    async def bring(self, hands: Hands | None, tally: Tally) -> bool:
+        """Both sides are in step when it returns; without hands, whether they are. With a notebook at work in a writable one it stays as it is.
+        Raises what the store raises, HostUnfit(disk_full, data_unfit), Unreachable when the hands are gone."""
         async with self._turn:
             if self.used and self.attachment.writable:
-                return
+                return True
             began = self._means.wall()
             try:
-                await self._both_ways(hands, tally, began)
+                return await self._both_ways(hands, tally, began)
             except NbdError as error:
                 self._failed(error, began)
                 raise
@@ -161,7 +161,7 @@ class Carrier:
             await folder.close()
         self._went_well(began, here, made, tally)
 
-    async def _both_ways(self, hands: Hands, tally: Tally, began: int) -> None:
+    async def _both_ways(self, hands: Hands | None, tally: Tally, began: int) -> bool:
         means = self._means
         objects, ledger = means.shelf.objects(self.attachment), await means.shelf.ledger(self.attachment.id)
         for _ in range(PASSES):
@@ -173,12 +173,16 @@ class Carrier:
                 fits(made, here, await means.folders.look(self.attachment.folder), means.most_bytes)
                 count(tally, made)
                 await Sender(objects, ledger, folder, tally, means.host).run(made)
-                await brought(Bringer(self.attachment, objects, ledger, hands, tally), made, here, folder)
+                if hands is not None:
+                    await brought(Bringer(self.attachment, objects, ledger, hands, tally), made, here, folder)
+                elif here.leftovers or made.of(Do.DELETE_HERE, Do.DOWNLOAD):
+                    return False
             finally:
                 await folder.close()
             if not tally.again:
                 break
         self._went_well(began, here, made, tally)
+        return True
 
     def _rules(self) -> Rules:
         return Rules(self.attachment.writable, self._confirmed)

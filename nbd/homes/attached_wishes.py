@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from .attached_model import Attachment
 
+NOTHING = "nothing"
+"""Has to come down before a start: no hands are needed."""
+
 
 @dataclass(frozen=True, slots=True)
 class BringWish:

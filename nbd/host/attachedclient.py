@@ -11,7 +11,7 @@ from .. import wire
 from ..attachments import AttachedView, BringView
 from ..errors import HostUnfit, InvalidInput, NbdError, Unreachable
 from ..homes.attached_model import Attachment
-from ..homes.attached_wishes import AllOf, BringWish, EntrustWish, OneOf, Used
+from ..homes.attached_wishes import NOTHING, AllOf, BringWish, EntrustWish, OneOf, Used
 from ..messages import ProblemAnswer
 from ..notebooks.model import Occupant
 from . import restorestart
@@ -19,7 +19,9 @@ from .blocking import Blocking
 from .folders import erase
 from .syncclient import SyncHomes
 
-FOLDER_SECONDS = 30.0
+FOLDER_SECONDS, LIST_SECONDS = 30.0, 600.0
+LEVELS = 3
+"""attached/people/ada/<id>: so much of it is made here."""
 FLUSH_SECONDS = 3600.0
 """Who asks has a shorter patience of their own."""
 
@@ -32,6 +34,8 @@ class SyncAttachments:
     async def bring(self, attachment: Attachment, tell: Callable[[BringView], None]) -> None:
         folder = await self._door.run(f"the folder {attachment.folder}", FOLDER_SECONDS, lambda: made(attachment))
         try:
+            if (await self._sync.ask("attached/ready", attachment, LIST_SECONDS))["bring"] == NOTHING:
+                return
             connection = await self._sync.connected(BringWish(attachment))
             try:
                 child = await restorestart.start_in(owner(attachment), folder, connection)
@@ -82,7 +86,8 @@ def made(attachment: Attachment) -> int:
     """A descriptor of the folder, there and its owner's. All above it is root's and closed to people, so its path leads where it says."""
     folder, shared = Path(attachment.folder), not attachment.person
     try:
-        folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        for above in reversed(folder.parents[:LEVELS]):
+            above.mkdir(mode=0o711, exist_ok=True)
         fresh = not folder.exists()
         folder.mkdir(mode=0o700, exist_ok=True)
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

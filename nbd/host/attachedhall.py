@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from .. import wire
 from ..attachments import BringView
-from ..errors import NbdError
+from ..errors import NbdError, Unreachable
 from ..homes.attached import AttachedData
 from ..homes.attached_sender import Tally
 from ..homes.attached_wishes import BringWish
@@ -49,7 +50,8 @@ class AttachedHall:
         if isinstance(found, asyncio.CancelledError):
             return
         log.info("%s: %d files, %d bytes carried before a start", attachment.url, tally.files, tally.bytes)
-        await hands.tell(said(found, tally))
+        with suppress(Unreachable):  # Who heard the end may be gone before it has said so.
+            await hands.tell(said(found, tally))
 
 
 def said(found: BaseException | None, tally: Tally) -> str:

@@ -22,6 +22,8 @@ class PlainObjects:
     def __init__(self, place: Place, access: Access, patience: float = 30.0) -> None:
         """Raises InvalidInput."""
         self._place = place
+        who = {"store_denied": f"look at the keys for {place.url}, and at what they allow", "store_unfit": "look at its name, region and endpoint"}
+        self._hints = who if not unsigned(access) else {**who, "store_denied": "it is not public; with your own keys: --attach-keys FILE"}
         self._bucket = PlainBucket(place.url, access.options, access.client, patience)
 
     async def listing(self) -> There:
@@ -109,11 +111,18 @@ class PlainObjects:
         while True:
             try:
                 return await call()
+            except HostUnfit as error:
+                # The words are about the store of homes; the next step here is another.
+                raise HostUnfit(error.message, code=error.code, hint=self._hints.get(error.code, error.hint)) from None
             except NbdError as error:
                 if not error.retryable or loop.time() + pause > end:
                     raise
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, LONGEST_SECONDS)
+
+
+def unsigned(access: Access) -> bool:
+    return access.options.get("skip_signature") == "true"
 
 
 def remote_of(facts: Mapping[str, Any]) -> Remote:

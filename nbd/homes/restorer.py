@@ -83,6 +83,7 @@ class Restorer:
             if absent and self._result(job, folder, (await job.target.make([folder]))[0]):
                 job.folders.append((folder, entry))
         folder, entry = way[-1]
+        job.progress.of_entries = job.progress.of_entries or bool(folder) + (entry.size if entry.kind == Kind.FOLDER else 0)
         if entry.kind == Kind.FOLDER:
             await self._tree(job, folder, entry)
         else:
@@ -156,7 +157,7 @@ class Restorer:
             why = entry.payload.decode("utf-8", "replace") if entry.kind == Kind.SKIPPED else "a device or socket is not restored"
             job.progress.skipped.append(Skipped(shown(path), why))
             return False
-        if entry.kind == Kind.FILE and entry.flags & Flag.LINKED:
+        if entry.flags & Flag.LINKED:
             first = job.first.setdefault((entry.ino, entry.size, entry.mtime, entry.payload), path)
             if first != path:
                 job.links.append((first, path))

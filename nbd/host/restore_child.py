@@ -20,6 +20,8 @@ from ..homes.ports import NewFile, Piece, Thing, Writing
 from . import frames
 from .homewriter import DescriptorTarget
 
+AGAIN = "nothing half-written has its name; restore again"
+
 
 class Hands:
     def __init__(self, target: DescriptorTarget) -> None:
@@ -110,6 +112,8 @@ def main() -> int:
     folder = Path(sys.argv[1])
     try:
         asyncio.run(serve(folder))
+    except ConnectionError:  # Sync is gone.
+        problem = {"code": "broken_off", "message": "the restore was broken off", "hint": AGAIN, "retryable": True}
     except NbdError as error:
         problem = {"code": error.code, "message": error.message, "hint": error.hint, "retryable": error.retryable}
     except OSError as error:

@@ -1,0 +1,315 @@
+"""kill -9 of `nbd sync` at any moment of a snapshot, a prune, a restore; of core and of the child that writes: each time the next one goes on.
+
+No repair step: it is started again, and every acknowledged snapshot is there, bit by bit, read without nbd's code. A restore that was killed has
+no half file under a final name, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from nbd.errors import NbdError, Unreachable
+from nbd.homes.wishes import FlushWish
+from nbd.host.homewriter import ASIDE
+from nbd.host.syncclient import home_of
+from nbd.messages import RestoreView
+from nbd.notebooks.model import Occupant
+from tests.homes.world import SOAK, Tree, different, look
+
+from .keptlife import KIM, Life, strace
+from .real_box import until
+from .syncbox import QUIET, SyncBox, sync_box
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).resolve().parents[2]
+SEED = int(os.environ.get("NBD_SEED", "20261121"))
+SNAPSHOT_KILLS, SNAPSHOT_POINTS, START_POINTS, PRUNE_KILLS, RESTORE_KILLS = 36 * SOAK, 14 * SOAK, 8 * SOAK, 22 * SOAK, 20 * SOAK
+CHILD_KILLS, CORE_KILLS = 25 * SOAK, 25 * SOAK
+CALLS = ("fsync", "rename", "mkdir", "write")
+"""By which a store changes."""
+STARTING = ("mkdir", "write", "fsync", "link", "linkat", "rename", "unlink")
+MOST_OF = {"fsync": 18, "rename": 5, "mkdir": 5, "write": 6}
+NOBODY = QUIET + 'user = "nbdtest-none"\n'
+
+
+@pytest.fixture
+def box(short_path: Path) -> Iterator[SyncBox]:
+    with sync_box(short_path, NOBODY) as box:
+        yield box
+
+
+async def test_kill_9_anywhere_in_a_snapshot(box: SyncBox, short_path: Path) -> None:
+    life = Life.begin(box, short_path, SEED)
+    await life.save("first")
+    began = time.monotonic()
+    for number in range(3):
+        await life.save(f"measured {number}")
+    whole = (time.monotonic() - began) / 3
+    for number in range(SNAPSHOT_KILLS):
+        await life.save_and_kill(f"killed {number}", life.draw.uniform(0, 1.3 * whole))
+        box.up()
+        await life.check()
+    print(f"seed {SEED}: a snapshot takes {whole:.3f} s; {len(life.acked) - 4} of {SNAPSHOT_KILLS} were acknowledged before the kill")
+    await life.save("last")
+    await life.check(0)
+
+
+async def test_kill_9_at_a_call_of_a_snapshot(box: SyncBox, short_path: Path) -> None:
+    """Exactly before the k-th call of a kind."""
+    life = Life.begin(box, short_path, SEED)
+    await life.save("first")
+    died = 0
+    for number in range(SNAPSHOT_POINTS):
+        call = CALLS[number % len(CALLS)]
+        when = life.draw.randrange(1, MOST_OF[call] + 1)
+        assert box.process
+        with strace(box.process.pid, f"{call}:signal=SIGKILL:when={when}"):
+            asked = asyncio.create_task(life.save(f"{number}: {call} {when}"))
+            await over(asked, box.process)
+        died += box.process.poll() is not None
+        box.kill()
+        box.up()
+        await life.check()
+    assert died > SNAPSHOT_POINTS / 2
+    await life.save("last")
+    await life.check(0)
+
+
+async def over(asked: asyncio.Task[None], process: subprocess.Popen[bytes]) -> None:
+    """The answer, or the end of who should have given it."""
+    async with asyncio.timeout(30):
+        while not asked.done() and process.poll() is None:
+            await asyncio.sleep(0.005)
+    asked.cancel()
+    await asyncio.gather(asked, return_exceptions=True)
+
+
+async def test_kill_9_in_the_first_start(short_path: Path) -> None:
+    """The key and what else is made once: half of it must not keep the next start from making it."""
+    whole = SyncBox(short_path / "whole", NOBODY)
+    counted = short_path / "calls"
+    try:
+        whole.up("strace", "-f", "--seccomp-bpf", "-o", str(counted), "-e", f"trace={','.join(STARTING)}")
+    finally:
+        whole.kill()
+    points = [(call, when) for call in STARTING for when in range(1, len(re.findall(rf" {call}\(", counted.read_text())) + 1)]
+    assert len(points) > 12
+    for number, (call, when) in enumerate(random.Random(SEED).sample(points, min(START_POINTS, len(points)))):
+        await first_start(short_path / f"n{number}", f"{call}:signal=SIGKILL:when={when}")
+
+
+async def first_start(folder: Path, inject: str) -> None:
+    folder.mkdir()
+    box = SyncBox(folder / "d", NOBODY)
+    try:
+        killed = box.launch("strace", "-f", "-o", "/dev/null", "-e", f"inject={inject}")
+        until(lambda: killed.poll() is not None or box.listens(), 30)
+        box.kill()
+        box.up()
+        life = Life.begin(box, folder, SEED)
+        await life.save("after")
+        await life.check()
+    finally:
+        box.kill()
+
+
+@dataclass
+class Restoring:
+    """A home that is restored again and again, each time into a new folder of the person's."""
+
+    life: Life
+    wanted: Tree
+    snapshot: str
+    count: int = 0
+    half: int = 0
+    """Kills that came when something, and not all, was there."""
+
+    @classmethod
+    async def begin(cls, box: SyncBox, folder: Path) -> Restoring:
+        life = Life.begin(box, folder, SEED)
+        for number in range(400):
+            life.write(f"many{number % 7}/f{number}", life.draw.randrange(30_000))
+        life.write("larger", 5 << 20)
+        await life.save("whole")
+        folder.joinpath("to").mkdir()
+        os.chown(folder / "to", KIM, KIM)
+        return cls(life, life.acked["whole"], (await box.snapshots(life.who))[0].id)
+
+    def next(self) -> Path:
+        self.count += 1
+        return self.life.folder / f"to/n{self.count}"
+
+    async def moment(self, target: Path, asked: Callable[[], bool]) -> None:
+        """Returns when so many names are there, or when it is over: what comes next is the kill."""
+        many = self.life.draw.randrange(len(self.wanted))
+        async with asyncio.timeout(20):
+            while names_in(target) < many and not asked():
+                await asyncio.sleep(0.002)
+
+    async def again(self, target: Path) -> None:
+        """To its end; then nothing tells that there ever was a kill."""
+        done = await self.life.box.restore(self.life.who, target, self.snapshot)
+        assert (done.done, done.skipped, done.damaged) == (True, (), ())
+        assert not different(look(target), self.wanted)
+        shutil.rmtree(target)
+
+    def check(self, target: Path) -> None:
+        """After a kill: whatever has a final name is as it was. Folders get their times and modes last."""
+        found = look(target) if target.exists() else {}
+        named = {path: one for path, one in found.items() if not path.rpartition(b"/")[2].startswith(ASIDE)}
+        assert named.keys() <= self.wanted.keys()
+        files = {path: one for path, one in named.items() if stat.S_ISREG(one[0])}
+        assert not different(files, {path: self.wanted[path] for path in files})
+        self.half += 0 < len(files) < sum(stat.S_ISREG(one[0]) for one in self.wanted.values())
+
+
+def names_in(folder: Path) -> int:
+    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+
+
+def writers() -> list[psutil.Process]:
+    """The processes that write for somebody, anywhere below us."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if "nbd.host.restore_child" in one.cmdline():
+                found.append(one)
+    return found
+
+
+async def test_kill_9_of_sync_in_a_restore(box: SyncBox, short_path: Path) -> None:
+    restoring = await Restoring.begin(box, short_path)
+    for _ in range(RESTORE_KILLS):
+        target = restoring.next()
+        asked = asyncio.create_task(box.restore(restoring.life.who, target, restoring.snapshot))
+        await restoring.moment(target, asked.done)
+        box.kill()
+        await told_or_done(asked)
+        restoring.check(target)
+        box.up()
+        await restoring.again(target)
+    assert restoring.half > RESTORE_KILLS / 5
+    await restoring.life.check(0)
+
+
+async def test_kill_9_of_the_process_that_writes(box: SyncBox, short_path: Path) -> None:
+    restoring = await Restoring.begin(box, short_path)
+    for _ in range(CHILD_KILLS):
+        target = restoring.next()
+        asked = asyncio.create_task(box.restore(restoring.life.who, target, restoring.snapshot))
+        await restoring.moment(target, asked.done)
+        for child in writers():
+            child.kill()
+        await told_or_done(asked)
+        restoring.check(target)
+        await restoring.again(target)
+    assert restoring.half > CHILD_KILLS / 5
+
+
+async def told_or_done(asked: asyncio.Task[RestoreView]) -> None:
+    """Who asked is told in a sentence with a next step, at once."""
+    async with asyncio.timeout(20):
+        (outcome,) = await asyncio.gather(asked, return_exceptions=True)
+    if isinstance(outcome, BaseException):
+        assert isinstance(outcome, NbdError), outcome
+        assert outcome.code in ("broken_off", "unreachable"), outcome
+        assert outcome.hint
+    else:
+        assert outcome.done
+    assert not writers()
+
+
+async def test_kill_9_of_core_in_a_restore(box: SyncBox, short_path: Path) -> None:
+    """The process that writes ends with who started it, and sync lets go of it."""
+    restoring = await Restoring.begin(box, short_path)
+    who, before = restoring.life.who, descriptors(box)
+    for _ in range(CORE_KILLS):
+        target = restoring.next()
+        with core_that_restores(box, who, target, restoring.snapshot) as core:
+            await restoring.moment(target, lambda: core.poll() is not None)
+            core.kill()
+            core.wait(20)
+        await asyncio.to_thread(until, lambda: not writers(), 20)
+        restoring.check(target)
+        await restoring.again(target)
+    assert restoring.half > CORE_KILLS / 5
+    await asyncio.to_thread(until, lambda: descriptors(box) <= before, 20, lambda: f"{descriptors(box)} descriptors, {before} before")
+
+
+def descriptors(box: SyncBox) -> int:
+    assert box.process
+    return psutil.Process(box.process.pid).num_fds()
+
+
+CORE = """
+import asyncio, sys
+from pathlib import Path
+from nbd.host.syncclient import SyncHomes
+from nbd.messages import RestoreRequest
+from nbd.notebooks.model import Occupant
+name, uid, home, sync, restore, snapshot, to = sys.argv[1:]
+async def main():
+    who = Occupant(name, int(uid), int(uid), home)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    async for _ in SyncHomes(Path(sync), Path(restore)).restore(who, RestoreRequest("", snapshot), to):
+        pass
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def core_that_restores(box: SyncBox, who: Occupant, target: Path, snapshot: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A core of its own, that has just begun."""
+    words = (who.name, str(who.uid), who.home, str(box.places.sync_socket), str(box.places.restore_socket), snapshot, str(target))
+    core = subprocess.Popen([sys.executable, "-c", CORE, *words], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert core.stdin
+    assert core.stdout
+    try:
+        assert core.stdout.readline() == b"ready\n"
+        core.stdin.write(b"go\n")
+        core.stdin.flush()
+        yield core
+    finally:
+        core.kill()
+        core.wait(20)
+        core.stdin.close()
+        core.stdout.close()
+
+
+async def test_a_sync_that_hangs_holds_nobody_up(box: SyncBox, short_path: Path) -> None:
+    life = Life.begin(box, short_path, SEED)
+    await life.save("before")
+    assert box.process
+    box.process.send_signal(signal.SIGSTOP)
+    try:
+        life.work()
+        life.tried["while it hung"] = look(life.home)
+        asked = box.core.ask("flush", FlushWish(home_of(life.who), "stop", "while it hung"), 0.5)
+        with pytest.raises(Unreachable, match="the sync program does not answer") as said:
+            await asked
+        assert said.value.hint
+        assert (await box.core.health()).startswith("the sync program does not answer")
+    finally:
+        box.process.send_signal(signal.SIGCONT)
+    life.tried["after"] = look(life.home)
+    await box.flush(life.who, name="after")
+    life.acked["after"] = life.tried["after"]
+    assert await box.core.health() == "ok"
+    await life.check(0)

@@ -30,6 +30,7 @@ CODES: dict[str, str] = {
     "home_not_back": "The home is empty or half on this box, and what its snapshots have could not be brought here.",
     "data_away": "A bucket that should be attached could not be reached.",
     "data_unfit": "A bucket that should be attached denies access, is not there, is too large, or cannot be a folder.",
+    "home_over_quota": "The home takes more than its quota allows.",
     "interrupted": "The container was gone when nbd looked: a reboot, or removed by hand.",
     "crash_loop": "The editor ended wrongly again and again.",
     "disk_full": "No space was left on this box.",
@@ -91,5 +92,5 @@ def of_defect(error: Exception) -> Failure:
     return Failure("internal", message, f"please report it with {MESSAGES}", ())
 
 
-PERSONS_FAULT = frozenset({"editor_missing", "editor_exited", "out_of_memory", "never_answered", "crash_loop"})
+PERSONS_FAULT = frozenset({"editor_missing", "editor_exited", "out_of_memory", "never_answered", "crash_loop", "home_over_quota"})
 """These end in FAILED; the rest is nbd's or the box's fault and ends in ERROR. A lack of capacity is neither: STOPPED."""

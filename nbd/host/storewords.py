@@ -63,7 +63,7 @@ def trouble(said: Said, store: str, key: str) -> NbdError:
     """`store` is its URL."""
     if said.code in BUSY:
         return Unreachable(f"another writes {key} in the store {store} just now", code="store_busy")
-    return misplaced(said, store, key) or denied(said, store) or refused(said, store) or away(said, store)
+    return misplaced(said, store, key) or full(said, store) or denied(said, store) or refused(said, store) or away(said, store)
 
 
 def misplaced(said: Said, store: str, key: str) -> NbdError | None:
@@ -90,9 +90,13 @@ def denied(said: Said, store: str) -> NbdError | None:
     return None
 
 
-def refused(said: Said, store: str) -> NbdError | None:
+def full(said: Said, store: str) -> NbdError | None:
     if said.code in FULL or said.status == 507:
         return HostUnfit(f"the store {store} is full: {said.line}", code="store_unfit", hint="make room, or raise its quota")
+    return None
+
+
+def refused(said: Said, store: str) -> NbdError | None:
     if said.status in (301, 307, 308):
         hint = "look at endpoint and region in the file that homes.store_secrets names"
         return HostUnfit(f"the store {store} is elsewhere: {said.line}", code="store_unfit", hint=hint)

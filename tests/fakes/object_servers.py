@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlencode
 
 from tests.fakes.gcs_server import free_port
 
@@ -96,6 +97,29 @@ def s3() -> Iterator[Server]:
 def make_s3_bucket(server: Server, name: str) -> None:
     status, said = ask(server.address, "PUT", f"/{name}", {"Authorization": "AWS test:test"})
     assert status == 200, said
+
+
+def strict_s3(server: Server, *, strict: bool) -> None:
+    """moto asks for no credentials until it is told to; then it goes by signatures and policies."""
+    status, said = ask(server.address, "POST", "/moto-api/reset-auth", body=b"0" if strict else b"inf")
+    assert status == 200, said
+
+
+def s3_user(server: Server, name: str, policy: str) -> dict[str, str]:
+    """Secrets of a new user who may do what the policy says. Not while the server is strict."""
+    ask_iam(server, Action="CreateUser", UserName=name)
+    ask_iam(server, Action="PutUserPolicy", UserName=name, PolicyName="nbd", PolicyDocument=policy)
+    made = ask_iam(server, Action="CreateAccessKey", UserName=name)
+    key, secret = (made.partition(f"<{tag}>")[2].partition("<")[0] for tag in ("AccessKeyId", "SecretAccessKey"))
+    return {**server.secrets, "access_key_id": key, "secret_access_key": secret}
+
+
+def ask_iam(server: Server, **form: str) -> str:
+    scope = "Credential=x/20260101/us-east-1/iam/aws4_request, SignedHeaders=host, Signature=x"
+    headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}", "Content-Type": "application/x-www-form-urlencoded"}
+    status, said = ask(server.address, "POST", "/", headers, urlencode({**form, "Version": "2010-05-08"}).encode())
+    assert status == 200, said
+    return said.decode()
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from ..errors import StateUnusable
+from ..errors import HostUnfit, StateUnusable
 
 
 class SequenceFile:
@@ -36,14 +36,24 @@ class SequenceFile:
     async def note(self, person: str, sequence: int) -> None:
         async with self._lock:
             if sequence > self._known.get(person, 0):
-                self._known[person] = sequence
-                await asyncio.to_thread(write, self._path, json.dumps(self._known))
+                known = {**self._known, person: sequence}
+                await asyncio.to_thread(write, self._path, json.dumps(known))
+                self._known = known
 
 
 def write(path: Path, text: str) -> None:
+    """The whole file, durable, or as it was. Raises HostUnfit."""
+    try:
+        replace(path, text.encode())
+    except OSError as error:
+        hint = f"make room; look: df -h {path.parent}; df -i {path.parent}"
+        raise HostUnfit(f"{path} cannot be written: {error.strerror}", code="state_unfit", hint=hint, retryable=True) from None
+
+
+def replace(path: Path, content: bytes) -> None:
     aside = path.with_suffix(".new")
-    with open(aside, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(aside, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)

@@ -31,7 +31,9 @@ from .output import emit
 from .render import Live
 from .text import running
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.2
+WEIGHED_WITHIN = 2.0
+"""Seconds; a small home is weighed by then."""
 
 
 def status(call: Call) -> int:
@@ -80,11 +82,11 @@ def versions(call: Call) -> int:
 
 
 def usage(call: Call) -> int:
-    """The first time it is waited for: as long as core answers, that is fine."""
+    """A weighing that is under way is waited for: a moment where there is an older one to tell, else for as long as core answers."""
     with Live(call.err, shown=not call.json) as live:
         began = time.monotonic()
         message = call.client.get("/v1/home/usage")
-        while (view := typed(UsageView, message)).measuring and view.measured is None:
+        while (view := typed(UsageView, message)).measuring and (view.measured is None or time.monotonic() - began < WEIGHED_WITHIN):
             live.draw([live.screen.line(f"weighing {view.path}  {running(time.monotonic() - began)}")])
             time.sleep(POLL_SECONDS)
             message = call.client.get("/v1/home/usage")

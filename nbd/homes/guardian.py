@@ -74,6 +74,11 @@ class Guardian:
                 self.work.dirt.mark_all("nobody works in it any more")
             self._go()
 
+    def look_again(self, why: str) -> None:
+        """At everything, whether it is watched or not."""
+        self.work.dirt.mark_all(why)
+        self._go()
+
     async def flush(self, request: Request) -> None:
         """Return when a look at everything that began after this call is in the store. Raises why not; it is tried again all the same."""
         wanted = Wanted(request)

@@ -30,6 +30,7 @@ from .walk import entries_of
 log = logging.getLogger(__name__)
 ASK_SECONDS, WAIT_SECONDS = 2.0, 15.0
 """How long the store may take to say what there is: where the home was worked in, and where the start depends on it."""
+DAMAGED = "what is kept of this home is damaged: {0}. See: nbctl home verify"
 PARTED = (
     "another box has worked in this home, and so has somebody here; both are kept. The other's: nbctl home diff {0} latest, nbctl home restore "
     "--snapshot {0}. If it is as you want it: nbctl home confirm"
@@ -123,7 +124,8 @@ class Keeper:
 
     async def alarms(self, person: str) -> tuple[str, ...]:
         note = await self._notes.read(person)
-        return (PARTED.format(note.parted[:12]),) if note.parted else ()
+        parted = (PARTED.format(note.parted[:12]),) if note.parted else ()
+        return (*parted, DAMAGED.format(note.damages[0])) if note.damages else parted
 
     async def half(self, person: str) -> bool:
         """Whether it is being brought, or was and came to no end."""

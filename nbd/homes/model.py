@@ -73,8 +73,10 @@ class HomeNote:
     """The same, while it is worth telling."""
     mounted: bool = False
     """A file system of its own began at the home when it was last used here."""
+    known: int = 0
+    """Since when this box looks after it; nanoseconds since 1970, as the next three."""
     pruned: int = 0
-    """When what the retention does not keep was dropped last; nanoseconds since 1970, as the next two."""
+    """When what the retention does not keep was dropped last."""
     sampled: int = 0
     proven: int = 0
     """When a part, and when all of what is kept was last read and found to be what was stored, or not."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .dirt import DirtySet
@@ -95,6 +95,19 @@ class Shelf(Protocol):
         """All at once. What was there of this home, is not new and not among the `others`, goes."""
 
 
+class Spool(Protocol):
+    """Stores on this box, for homes whose own is away. All together they are bounded: what does not fit raises HostUnfit(code=spool_full)."""
+
+    def store(self, person: str) -> ObjectStore:
+        """The same one each time."""
+
+    async def people(self) -> list[str]:
+        """For whom there is one; there may be nothing in it."""
+
+    async def clear(self, person: str, first: str) -> None:
+        """Deletes everything of one; the `first` key durably so, before the others."""
+
+
 class KeyRing(Protocol):
     """Holds the master key."""
 
@@ -153,6 +166,15 @@ class Sifted(NamedTuple):
     """The known entries for which stat cannot vouch: folders, and what was not read whole."""
     missing: frozenset[bytes]
     """Names for which it could have, and that are not there, or no longer just so."""
+
+
+class Timetable(Protocol):
+    def every(self, seconds: float, call: Callable[[], Awaitable[None]]) -> None:
+        """Call it about so often, never beside itself; what was missed (a busy or a suspended machine) is made up for once. What it raises is
+        logged, and it is called again all the same."""
+
+    async def close(self) -> None:
+        """No more calls; one under way is cancelled."""
 
 
 class Listing(NamedTuple):

@@ -13,7 +13,7 @@ from .. import wire
 from ..errors import Refused
 from .contents import extents_of
 from .encoding import decode_entries, decode_parts, list_ids
-from .model import FORMAT, NO_ID, Doomed, DoomedList, Entry, Kind, Listed, Place
+from .model import FORMAT, NO_ID, Doomed, DoomedList, Entry, Kind, Listed, Place, Root
 from .packer import PACK_BYTES, joined
 from .repository import POINTER, Repository
 from .retention import DAY, HOUR, Kept, Policy, retain
@@ -40,6 +40,13 @@ class Plan:
     delete: tuple[str, ...]
     freed: int
     """Bytes that will be free when all that is doomed is deleted."""
+
+
+def worth_it(plan: Plan, root: Root) -> bool:
+    """Whether it would do more than write the index anew: something is dropped, deleted or copied, or lies there and nobody names it."""
+    named = {*(f"index/{name}" for name in root.indexes), f"doomed/{root.doomed}"}
+    strays = any(one.since == plan.now and one.key not in named for one in plan.doom)
+    return bool(plan.drop or plan.delete or plan.rewrite or strays)
 
 
 class Pruner:

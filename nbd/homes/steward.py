@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 
-from ..errors import Conflict, InvalidInput, NbdError, NotFound, Refused
-from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, SnapshotView, Unkept, VerifyView
+from ..errors import InvalidInput, NbdError, NotFound, Refused
+from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, SnapshotView, Unkept
 from . import views
 from .comparer import compare
 from .contents import shown
@@ -33,9 +34,9 @@ class Steward:
         self._protect = protect
         """False: no new snapshots; those that are there can be read."""
         self._guardians: dict[str, Guardian] = {}
-        self._verifying: set[str] = set()
-        """It reads all there is of a person: once at a time."""
         self._beginnings: dict[str, asyncio.Task[None]] = {}
+        if means.vault.outbox:
+            means.vault.outbox.published = self._published
 
     async def watch(self, homes: Iterable[HomeRequest]) -> None:
         """These homes are in use, and no others. May be told again and again."""
@@ -83,15 +84,12 @@ class Steward:
         old, new = [await repository.snapshot(one_of(repository, which)) for which in (before, after)]
         return [views.difference(one) for one in await compare(repository, old, new)]
 
-    async def verify(self, home: HomeRequest) -> VerifyView:
-        if home.person in self._verifying:
-            raise Conflict("your snapshots are being verified already", hint="wait for that to end")
-        self._verifying.add(home.person)
-        try:
-            found = await self._means.vault.verify(home.person)
-        finally:
-            self._verifying.discard(home.person)
-        return VerifyView(found.good, found.snapshots, found.objects, found.bytes, tuple(found.damages), tuple(found.paths))
+    @asynccontextmanager
+    async def calm(self, person: str) -> AsyncIterator[None]:
+        """While the block lasts, nothing of this home is saved."""
+        guardian = self._guardians.get(person)
+        async with guardian.turn if guardian else nullcontext():
+            yield
 
     async def restore(self, home: HomeRequest, asked: RestoreRequest, target: Target, progress: Progress) -> SnapshotView:
         repository = await self._repository(home)
@@ -104,6 +102,11 @@ class Steward:
         for person in list(self._beginnings):
             self._end_beginning(person)
         await asyncio.gather(*(guardian.close() for guardian in self._guardians.values()))
+
+    def _published(self, person: str, lost: bool) -> None:  # noqa: FBT001 - a callback's
+        guardian = self._guardians.get(person)
+        if guardian and lost:
+            guardian.look_again("a snapshot that waited on this box was not whole any more")
 
     def _in_use(self, person: str) -> bool:
         guardian = self._guardians.get(person)
@@ -181,6 +184,9 @@ class Steward:
         known, work = guardian.known, guardian.work
         off = ("not protected: the admin of this box switched it off", "homes.protect in the settings")
         sentence, hint = views.sentence(guardian) if self._protect else off
+        spooled = self._means.vault.spooled(guardian.home.person)
+        if spooled and known.trouble is None:
+            sentence, hint = views.waits(spooled, self._means.vault.where)
         if await self._keeper.half(guardian.home.person):
             sentence, hint = HALF, HALF_HINT
         return HomeView(
@@ -189,7 +195,7 @@ class Steward:
             tuple(Unkept(one.path, one.reason) for one in known.skipped), known.skipped_count,
             withheld=views.withheld(guardian), alarms=await self._keeper.alarms(guardian.home.person),
             unsaved=views.unsaved(await work.weigh_unsaved()), source=work.lookout.name if guardian.watched else "",
-            source_why=work.lookout.why, proved=views.seconds(known.proved),
+            source_why=work.lookout.why, proved=views.seconds(known.proved), waiting=views.waiting(spooled),
         )  # fmt: skip
 
     async def _repository(self, home: HomeRequest) -> Repository:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -32,7 +33,7 @@ class Verification:
 
 
 async def verify(store: ObjectStore, keys: KeyRing, share: float = 1.0) -> Verification:
-    """Reads from the store, and nothing from memory. `share`: which part of the packs, taken at random; all else is always looked at."""
+    """Reads from the store, and nothing from memory. `share`: which part of the packs, drawn by lot, one at least; all else is always looked at."""
     found = Verification()
     for key in CONFIGS:
         try:
@@ -56,9 +57,10 @@ class Verifier:
         self._done: set[bytes] = set()
 
     async def run(self, share: float) -> None:
-        for pack, places in self._packs().items():
-            if int.from_bytes(self._repository.codec.random(4), "big") < share * 2**32:
-                await self._pack(pack, places)
+        packs = self._packs()
+        drawn = sorted(packs, key=lambda _: self._repository.codec.random(8))
+        for pack in drawn[: math.ceil(share * len(drawn))]:
+            await self._pack(pack, packs[pack])
         for listed in self._repository.root.snapshots:
             try:
                 snapshot = await self._repository.snapshot(listed)

@@ -58,3 +58,15 @@ class RestoreWish:
     """Where the child restores to: for the report."""
     bring: bool = False
     """The home itself is brought to its newest snapshot, as far as that loses nothing; then nothing else is `asked`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PruneWish:
+    person: str
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetWish:
+    person: str
+    snapshot: str

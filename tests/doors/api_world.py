@@ -22,6 +22,7 @@ from typing import Any
 
 from nbd import wire
 from nbd.api.door import DoorRoutes, Gatekeeper
+from nbd.api.homecare import HomeCareRoutes
 from nbd.api.homes import HomeRoutes
 from nbd.api.machine import Health, MachineRoutes, Site
 from nbd.api.notebooks import NotebookRoutes, Showcase
@@ -30,6 +31,7 @@ from nbd.api.server import Server, listening_socket
 from nbd.core import openapi_route
 from nbd.errors import InvalidInput, NbdError
 from nbd.gpus.names import CardNames
+from nbd.homemessages import PruneView
 from nbd.homes.model import HomeRequest
 from nbd.messages import (
     CheckReport,
@@ -134,6 +136,8 @@ class FakeSync:
             "snapshots": [SnapshotView("ab" * 32, 1.0, "stop", "main")],
             "ls": [EntryView("paper", "file", 0o600, 5, 1.0)],
             "diff": [DifferenceView("renamed", "paper", "old")],
+            "prune": PruneView("ada", done=False, snapshots=(), freed_bytes=0, deleted=0),
+            "forget": SnapshotView("ab" * 32, 1.0, "stop", "main"),
             "verify": VerifyView(good=True, snapshots=1, objects=2, bytes=3),
             "text": TextView("paper", SnapshotView("ab" * 32, 1.0, "stop", "main"), 5, 1.0, "words"),
             "versions": [VersionView(SnapshotView("ab" * 32, 1.0, "stop"), SnapshotView("cd" * 32, 0.0, "save"), "file", 5, 1.0)],
@@ -173,6 +177,7 @@ class ApiWorld:
             *NotebookRoutes(house.manager, house.roster, showcase, self.register, FakeLogs()).routes(),
             *MachineRoutes(house.pool, house.roster, Images(self.images), site, health).routes(),
             *HomeRoutes(self.sync).routes(),
+            *HomeCareRoutes(self.sync).routes(),
             *DoorRoutes(self.register, house.roster, showcase, FakeFolders(house.machine).socket, PAGES).routes(),
         ]
 

@@ -61,6 +61,8 @@ POLICY: dict[str, tuple[int, ...]] = {
     "POST /v1/home/restore": EVERYBODY,
     "POST /v1/home/verify": EVERYBODY,
     "POST /v1/home/confirm": EVERYBODY,
+    "POST /v1/home/prune": EVERYBODY,
+    "POST /v1/home/forget": EVERYBODY,
     "GET /v1/openapi.json": EVERYBODY,
 }
 """Ada owns the notebook, Eve is a stranger to it, Boss an admin, then the web program, then a uid without an account."""
@@ -89,6 +91,8 @@ async def status_of(caller: Caller, route: str, world: ApiWorld, notebook: str, 
     method, path = route.split(" ")
     args = {"name": {"notebooks": notebook, "images": "jupyter", "profiles": "cpu"}.get(path.split("/")[2], ""), "uuid": "GPU-b"}
     body: object = {"name": "fresh"} if route == "POST /v1/notebooks" else None
+    if path == "/v1/home/forget":
+        body = {"snapshot": "ab"}
     if path.endswith("redeem"):
         body = {"ticket": world.register.give_ticket(world.accounts.people[UIDS["ada"]], None)[0]}
     await world.house.leases.quarantine("GPU-b", "it was lost")

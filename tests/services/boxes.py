@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,12 +29,21 @@ from tests.homes.world import KEYS
 
 
 class SharedStore(MemoryStore):
-    """`trouble` is raised by each call while set; `dies` counts calls down to an end in the middle."""
+    """`trouble` is raised by each call while set; the next of `meddlers` comes before a move of the pointer."""
 
     trouble: NbdError | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.meddlers: list[Callable[[], Awaitable[object]]] = []
+
     async def _called(self, what: str, key: str) -> None:
         await super()._called(what, key)
+        if (what, key) == ("replace", "latest") and self.meddlers:
+            now, *later = self.meddlers
+            self.meddlers = []
+            await now()
+            self.meddlers = later
         if self.trouble:
             raise self.trouble
 
@@ -94,11 +104,15 @@ class Box:
 
     def build(self) -> None:
         """As after a restart of sync."""
-        vault = Vault("memory", lambda _: self.store, KEYS, SequenceFile(self.folder / "seen.json"), box_of(self.folder / "box"))
-        self.means = Means(vault, DescriptorHomes(), IgnoreRules, time.time_ns, self.every)
+        seen = SequenceFile(self.folder / "seen.json")
+        vault = Vault("memory", lambda person: self.store if person == "ada" else SharedStore(), KEYS, seen, box_of(self.folder / "box"))
+        self.means = Means(vault, DescriptorHomes(), IgnoreRules, self.wall, self.every)
         self.notes = NoteFiles(self.folder / "notes")
         self.keeper = Keeper(self.means, self.notes, DescriptorFolders(), str(self.skeleton))
         self.steward = Steward(self.means, self.keeper)
+
+    def wall(self) -> int:
+        return time.time_ns()
 
     async def bring(self, lives: int = 10**9) -> SnapshotView:
         target = MortalTarget(self.path)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import time
-
 from ..errors import Conflict, NbdError, NotFound
 from ..homes.ports import ObjectStore
 from ..homes.traffic import Count, Counts
-from .wrapping import Call, Step, T, WrappedStore, received
+from .wrapping import BOX_CLOCK, Call, Clock, Step, T, WrappedStore, received
 
 
 class CountingStore(WrappedStore):
     """Into `counts`, which many stores may share."""
 
-    def __init__(self, store: ObjectStore, counts: Counts) -> None:
+    def __init__(self, store: ObjectStore, counts: Counts, clock: Clock = BOX_CLOCK) -> None:
         super().__init__(store)
-        self._counts = counts
+        self._counts, self._clock = counts, clock
 
     async def _through(self, step: Step, call: Call[T]) -> T:
         count = self._counts.setdefault(step.what, Count())
         count.requests += 1
         count.sent += step.sends
-        began = time.monotonic()
+        began = self._clock.now()
         try:
             result = await call(self._store)
         except (NotFound, Conflict):
@@ -30,6 +28,6 @@ class CountingStore(WrappedStore):
             count.errors += 1
             raise
         finally:
-            count.seconds += time.monotonic() - began
+            count.seconds += self._clock.now() - began
         count.received += received(result)
         return result

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
-from datetime import datetime
 
 from ..homes.bandwidth import Bucket, Limits
 from ..homes.ports import ObjectStore
-from .wrapping import Call, Step, T, WrappedStore, received
+from .wrapping import BOX_CLOCK, Call, Clock, Step, T, WrappedStore, received
 
 LOOK_AGAIN_SECONDS = 5.0
 """The hour may have come in which another rate holds."""
@@ -30,35 +27,31 @@ class ConcurrentStore(WrappedStore):
 class Line:
     """One direction. Who spends waits until the debt of those before is paid; what goes, goes whole."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float], minute: Callable[[], float]) -> None:
-        self._limits, self._clock, self._minute = limits, clock, minute
-        self._bucket = Bucket(0.0, clock())
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        self._limits, self._clock = limits, clock
+        self._bucket = Bucket(0.0, clock.now())
         self._turn = asyncio.Lock()
 
     async def spend(self, size: int) -> None:
         async with self._turn:
             while pause := self._pause():
-                await asyncio.sleep(min(pause, LOOK_AGAIN_SECONDS))
+                await self._clock.sleep(min(pause, LOOK_AGAIN_SECONDS))
             self.owe(size)
 
     def owe(self, size: int) -> None:
         self._bucket = self._bucket.spent(size)
 
     def _pause(self) -> float:
-        rate = self._limits.at(self._minute())
-        self._bucket = self._bucket.filled(rate, self._clock())
+        rate = self._limits.at(self._clock.minute())
+        self._bucket = self._bucket.filled(rate, self._clock.now())
         return self._bucket.wait(rate)
 
 
 class Lines:
     """To the store and from it, each with its own limit's worth."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time) -> None:
-        def minute() -> float:
-            now = datetime.fromtimestamp(wall())  # noqa: DTZ006 - the box's own clock, as the settings say
-            return now.hour * 60 + now.minute + now.second / 60
-
-        self.up, self.down = Line(limits, clock, minute), Line(limits, clock, minute)
+    def __init__(self, limits: Limits, clock: Clock = BOX_CLOCK) -> None:
+        self.up, self.down = Line(limits, clock), Line(limits, clock)
 
 
 class ThrottledStore(WrappedStore):

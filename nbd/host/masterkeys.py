@@ -67,7 +67,7 @@ class KeyShelf:
         if self._former:
             return
         if not self._file.ours:
-            hint = f"put the old key beside it as {self._file.former.name}, a new one in its place (64 hex digits), restart nbd-sync, and say this again"
+            hint = f"put the old one beside it as {self._file.former.name}, a new one (64 hex digits) in its place, restart nbd-sync, say this again"
             raise Refused(f"the master key {self._file.path} is not nbd's to replace", code="key_elsewhere", hint=hint)
         await asyncio.to_thread(self._replace)
 

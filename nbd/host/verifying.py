@@ -1,15 +1,16 @@
 """A store that does not take "200 OK" for a proof: a write has succeeded when the store has shown that it holds these bytes.
 
 The proof costs nothing where the new version names the content's MD5, as S3, its compatibles and GCS do for an object that came in one piece. Where
-it does not (Azure; encryption under a key of the cloud's key service), or is another one, the object is read back: whole if it is small or if so
-wished, else its end with its exact length, which finds what was cut. An object that is damaged is put in order at once, while its bytes are here;
-one that could not be is remembered, so that nobody reads it before it is.
+it does not (Azure; encryption under a key of the cloud's key service), the object is read back: whole if it is small or if so wished, else its end
+with its exact length, which finds what was cut; and whole where another MD5 than ours is named by a store that names the right one otherwise.
+An object that is damaged is put in order at once, while its bytes are here; one that could not be is remembered, so that nobody reads it before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 
 from ..errors import Conflict, NotFound, Unreachable
 from ..homes.ports import ObjectStore, Versioned
@@ -27,6 +28,8 @@ class VerifyingStore(WrappedStore):
     def __init__(self, store: ObjectStore, *, read_back: bool = False) -> None:
         super().__init__(store)
         self._read_back = read_back
+        self._names_md5: bool | None = None
+        """Whether this store's versions do; None before the first was compared."""
         self._doubtful: dict[str, tuple[str, bytes]] = {}
         """Of what was replaced, and is not proven to be there: the version that the store gave, and the bytes that it should have."""
 
@@ -40,7 +43,7 @@ class VerifyingStore(WrappedStore):
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
         await self._mend(key)
         version = await self._store.replace(key, data, expected)
-        if not self._read_back and await proves(version, data):
+        if not self._read_back and await self._proves(version, data):
             return version
         self._doubtful[key] = (version, data)
         return await self._settled(key, data, version)
@@ -76,13 +79,24 @@ class VerifyingStore(WrappedStore):
         raise Unreachable(f"the store keeps damaging {key}", code="store_damages", hint="it answers that all is well, and holds other bytes")
 
     async def _holds(self, key: str, data: bytes, version: str) -> bool:
-        if not self._read_back and await proves(version, data):
+        if not self._read_back and await self._proves(version, data):
             return True
-        start = 0 if self._read_back or len(data) <= WHOLE else len(data) - END
+        another = looks_like_md5(version) and self._names_md5 is not False
+        start = 0 if self._read_back or another or len(data) <= WHOLE else len(data) - END
         try:
-            return await self._store.read(key, start, len(data) - start + 1) == data[start:]
+            holds = await self._store.read(key, start, len(data) - start + 1) == data[start:]
         except NotFound:
             raise gone(key) from None
+        if holds and another:
+            self._names_md5 = False
+        return holds
+
+    async def _proves(self, version: str, data: bytes) -> bool:
+        """Whether the version that the store gave names these bytes. No is no proof of the contrary, but a reason to read it all."""
+        if not looks_like_md5(version) or tag_of(version) != (await asyncio.to_thread(md5, data) if len(data) > THREADED else md5(data)):
+            return False
+        self._names_md5 = True
+        return True
 
     async def _present(self, key: str) -> Versioned:
         try:
@@ -95,12 +109,12 @@ def gone(key: str) -> Unreachable:
     return Unreachable(f"{key} was written and is not in the store", code="store_stale")
 
 
-async def proves(version: str, data: bytes) -> bool:
-    """Whether the version that the store gave names these bytes. No is no proof of the contrary."""
-    tag = version.partition("\n")[0].removeprefix("W/").strip('"').lower()
-    if len(tag) != 32:
-        return False
-    return tag == await asyncio.to_thread(md5, data) if len(data) > THREADED else tag == md5(data)
+def tag_of(version: str) -> str:
+    return version.partition("\n")[0].removeprefix("W/").strip('"').lower()
+
+
+def looks_like_md5(version: str) -> bool:
+    return re.fullmatch("[0-9a-f]{32}", tag_of(version)) is not None
 
 
 def md5(data: bytes) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from ..homes.ports import ObjectStore, Stored, Versioned
@@ -20,6 +23,25 @@ class Step(NamedTuple):
     """Bytes of the object."""
     wants: int = 0
     """Bytes asked for, where that is known beforehand."""
+
+
+class Clock:
+    """The box's, where a wrapper needs one."""
+
+    def now(self) -> float:
+        """Seconds; never goes back."""
+        return time.monotonic()
+
+    def minute(self) -> float:
+        """Of the day, as the box's own clock shows it."""
+        shown = datetime.now()  # noqa: DTZ005 - what the settings mean
+        return shown.hour * 60 + shown.minute + shown.second / 60
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+BOX_CLOCK = Clock()
 
 
 class WrappedStore:

@@ -41,7 +41,9 @@ def requests(where: str, person: str) -> list[tuple[str, str, dict[str, str]]]:
     spot = layout.parse(where).spot(person)
     prefix = f"{spot.prefix}/" if spot.prefix else ""
     bucket = f"arn:aws:s3:::{spot.bucket}"
-    objects = [(action, f"{bucket}/{prefix}{key}", {}) for key in KEYS for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")]
+    objects: list[tuple[str, str, dict[str, str]]] = [
+        (action, f"{bucket}/{prefix}{key}", {}) for key in KEYS for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+    ]
     lists = [prefix + folder for folder in ("", "data/", "snapshots/")]
     return [*objects, *(("s3:ListBucket", bucket, {"s3:prefix": listed} if listed else {}) for listed in lists)]
 

@@ -182,7 +182,7 @@ class Walk:
         frame.partial = True
         for name, dirty in below.items():
             if old[name].kind == Kind.FOLDER:
-                self._push(Todo(frame, join(frame.todo.path, name), name, old[name], dirty))
+                self._push(Todo(frame, join(frame.todo.path, name), name, old[name], None if old[name].flags & Flag.STALE else dirty))
         return True
 
     def _push(self, todo: Todo) -> None:
@@ -235,7 +235,8 @@ class Walk:
     def _folder(self, frame: Frame, seen: Seen, before: Entry | None) -> None:
         dirty = frame.todo.dirty
         known = before if before is not None and before.kind == Kind.FOLDER else None
-        same = known is not None and known.ino == seen.ino
+        # Of one that could not be read last time it is forgotten what was dirty below: all is.
+        same = known is not None and known.ino == seen.ino and not known.flags & Flag.STALE
         below = dirty.below.get(seen.name) if dirty and same else None
         if dirty and same and below is None:
             if untouched(known, seen):
@@ -244,7 +245,7 @@ class Walk:
             below = Dirty(here=True)
         if known is None:
             frame.entries[seen.name] = None
-        elif not same:
+        elif known.ino != seen.ino:
             self._left[known.ino] = known
         self._push(Todo(frame, join(frame.todo.path, seen.name), seen.name, known or self._moved(seen), below, seen, guessed=known is None))
 

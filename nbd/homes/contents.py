@@ -65,7 +65,7 @@ class Contents:
         if reading.seen is None:
             return self.kept(folder, *wanted, reading.trouble) if reading.trouble else None
         if reading.seen.kind != Kind.FILE:
-            return entry_of(reading, reading.data if reading.seen.kind == Kind.LINK else device_of(reading.seen))
+            return self._note(entry_of(reading, reading.data if reading.seen.kind == Kind.LINK else device_of(reading.seen)), reading.seen)
         for extent, content in pieces:
             if extent.id != NO_ID:
                 await self._packer.put(b"d", extent.id, content)

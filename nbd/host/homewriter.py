@@ -224,7 +224,7 @@ def write_special(parent: int, entry: Entry) -> None:
         if entry.kind == Kind.LINK:
             os.symlink(entry.payload, temporary, dir_fd=parent)
         else:
-            make_pipe(parent, temporary, entry.mode & 0o777)
+            make_pipe(parent, temporary, entry.mode & 0o1777)
         os.utime(temporary, ns=(entry.mtime, entry.mtime), dir_fd=parent, follow_symlinks=False)
         os.rename(temporary, checked_name(entry.name), src_dir_fd=parent, dst_dir_fd=parent)
 

@@ -15,7 +15,7 @@ from .credentials import Access
 from .objectstore import PlainBucket
 
 T = TypeVar("T")
-BUDGET_SECONDS, FIRST_SECONDS, LONGEST_SECONDS = 30.0, 0.2, 5.0
+BUDGET_SECONDS, FIRST_SECONDS, LONGEST_SECONDS = 10.0, 0.2, 5.0
 
 
 class PlainObjects:

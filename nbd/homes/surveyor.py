@@ -22,7 +22,7 @@ AT_ONCE = 32
 REST = 4.0
 """So many times as long as it worked it rests."""
 MOST_ENTRIES = 5_000_000
-FRESH_SECONDS = 120.0
+FRESH_SECONDS = 20.0
 """Who asks is told what was found less than this ago; later, it is weighed anew behind their back."""
 HURRY_SECONDS = 20.0
 RULES_FILE, MOST_RULES = b".nbdignore", 64 << 10

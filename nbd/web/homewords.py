@@ -117,11 +117,11 @@ def on_this_box(store: str) -> bool:
 
 
 def since(seconds: float) -> str:
-    """ "2 s", "5 min", "3 h", "6 d": static/live.js counts on in the same words."""
+    """ "2 s", "5 min", "3 h", "6 d": static/live.js counts on in the same words. A moment is a second."""
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+    return f"{max(seconds, 1):.0f} s"
 
 
 def amount(count: int) -> str:

@@ -28,7 +28,7 @@ from nbd.host.sequences import SequenceFile
 from nbd.messages import UsageView
 from tests.fakes.object_store import MemoryStore
 
-from .world import KEYS, opened
+from .world import KEYS, World, opened
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SECOND = 1_000_000_000
@@ -193,6 +193,19 @@ def test_what_is_anothers_is_not_looked_into(house: House) -> None:
     top, *others = asyncio.run(looked())
     assert top.folders == [b"theirs"]
     assert others == [Here(seen=False)] * 3
+
+
+async def test_a_restore_knows_how_much_there_is(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    for name in ("a/b/c", "a/d", "e"):
+        (world.home / name).parent.mkdir(parents=True, exist_ok=True)
+        (world.home / name).write_text("x")
+    os.link(world.home / "e", world.home / "f")
+    report = await world.snap()
+    for path, count in ((b"", 6), (b"a", 4), (b"e", 1), (b"a/b", 2)):
+        progress = await world.restore(report, tmp_path / f"to-{count}", path)
+        assert progress.of_entries == count
+        assert count <= progress.entries + progress.already <= count + path.count(b"/")
 
 
 # a quota

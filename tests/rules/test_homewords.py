@@ -55,7 +55,7 @@ def test_moods(view: HomeView, kind: str, title: str) -> None:
     assert (found.kind, found.title, found.live) == (kind, title, kind == "good")
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(-3, "0 s"), (59.4, "59 s"), (60, "1 min"), (7199, "1 h"), (86400, "1 d"), (864000, "10 d")])
+@pytest.mark.parametrize(("seconds", "said"), [(-3, "1 s"), (59.4, "59 s"), (60, "1 min"), (7199, "1 h"), (86400, "1 d"), (864000, "10 d")])
 def test_since(seconds: float, said: str) -> None:
     assert since(seconds) == said
 

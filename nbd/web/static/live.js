@@ -50,7 +50,7 @@ if (body.dataset.events) {
 // "2 s ago" goes on between two looks, in the words of nbd/web/homewords.py.
 function since(seconds) {
   for (const [unit, length] of [["d", 86400], ["h", 3600], ["min", 60]]) if (seconds >= length) return `${Math.floor(seconds / length)} ${unit}`;
-  return `${Math.round(seconds)} s`;
+  return `${Math.max(1, Math.round(seconds))} s`;
 }
 setInterval(() => {
   for (const at of document.querySelectorAll("[data-age]")) {

@@ -227,6 +227,8 @@ class HomeSettings:
     key_file: str | None = setting(None, text, "The master key. Unset: /var/lib/nbd/sync/master.key. Losing it loses every snapshot: keep a copy.")
     user: str = setting("nbd-sync", text, "Account of the sync program. Where there is none, root without root's powers.")
     events: str = setting("auto", one_of("auto", "inotify", "none"), "What tells of changes in homes: the best there is, inotify, or nothing.")
+    spool: int = setting("4GiB", size, "Most that waits on this box, of all homes, while a store is away: /var/lib/nbd/sync/spool. 0B: nothing does.")
+    copies: int = setting("1GiB", room, "Most for copies on this box of what is read of the stores again and again. They may be deleted.")
     look_every: float = setting("60s", some_time, "How often a home in use is compared with its last snapshot where nothing tells of its changes.")
     prove_every: float = setting("15min", some_time, "The same, where something does; a little at a time. It finds what was missed.")
     keep_recent: float = setting("1h", duration, "Snapshots younger than this stay. Those with a name (of a stop, say) stay for ever, as does the newest.")

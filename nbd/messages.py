@@ -279,6 +279,18 @@ class UnsavedView:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingView:
+    """Snapshots that are on this box alone, because the store is away."""
+
+    bytes: int
+    snapshots: int
+    since: float | None
+    """The time of the oldest."""
+    trouble: str
+    """Why they do not get into the store, when that was last tried."""
+
+
+@dataclass(frozen=True, slots=True)
 class HomeView:
     """How a person's home is kept."""
 
@@ -316,6 +328,8 @@ class HomeView:
     """Why nothing better does; empty for the best."""
     proved: float | None = None
     """When the last look at everything began, which finds what was missed."""
+    waiting: WaitingView | None = None
+    """What is in the spool on this box and not in the store yet; what is in it is newer than `protected`."""
 
 
 @dataclass(frozen=True, slots=True)

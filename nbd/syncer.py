@@ -33,6 +33,7 @@ from .homes.keeper import Keeper
 from .homes.model import HomeReady, HomeRequest
 from .homes.room import Policy
 from .homes.snapshotter import Request
+from .homes.publisher import PAUSE_SECONDS, Publisher
 from .homes.steward import Steward
 from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
@@ -142,6 +143,9 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     await server.listen(questions)
     attached.begin()
     timetable.every(caretaker.pause, caretaker.tick)
+    publisher = Publisher(vault.outbox, time.monotonic) if vault.outbox else None
+    if publisher:
+        timetable.every(PAUSE_SECONDS, publisher.tick)
     systemd.notify("READY=1")
     log.info("%s", privileges.sentence(privileges.held()))
     log.info("sync serves at %s; snapshots are kept at %s", places.sync_socket, vault.where)
@@ -149,6 +153,8 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
         await told_to(stop)
     finally:
         await timetable.close()
+        if publisher:
+            await publisher.close()
         await server.close()
         await restores.close()
         await offers.close()

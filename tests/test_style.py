@@ -22,7 +22,7 @@ FILE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, METHODS = 400, 50, 3, 5, 20
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "notebooks/failure.py", "notebooks/views.py", "gpus/allocate.py",
         "gpus/queue.py", "people/access.py", "homes/fitness.py", "homes/model.py", "homes/encoding.py", "homes/indexes.py", "homes/chunks.py",
-        "homes/diff.py", "homes/retention.py", "homes/guards.py", "homes/standing.py", "homes/duties.py", "notebooks/homecoming.py",
+        "homes/diff.py", "homes/retention.py", "homes/guards.py", "homes/spool.py", "homes/standing.py", "homes/duties.py", "notebooks/homecoming.py",
         "homes/debounce.py", "homes/attached_model.py", "homes/attached_names.py", "homes/attached_plan.py", "homes/attached_url.py",
         "homes/attached_fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
         "homes/layout.py", "homes/policy.py", "homes/bandwidth.py", "homes/traffic.py", "host/storewords.py")  # fmt: skip

@@ -40,6 +40,9 @@ class Table:
             raise Damaged("an index names a pack that it does not have")
         return self.data[HEAD.size + number * 32 : HEAD.size + number * 32 + 32]
 
+    def all_packs(self) -> list[bytes]:
+        return [self.pack(number) for number in range(self.packs)]
+
     def row(self, number: int) -> Place:
         part, kind, pack, offset, sealed, content = ROW.unpack_from(self.data, self._start + number * ROW.size)
         return Place(part, kind, self.pack(pack), offset, sealed, content)
@@ -85,6 +88,27 @@ class Table:
     def _first(self, number: int) -> int:
         at = self._start + number * ROW.size
         return self._bucket(self.data[at : at + 2])
+
+
+class Indexes:
+    """Those that a pointer names, and new ones that the next one will name."""
+
+    def __init__(self, named: Mapping[str, Table] | None = None) -> None:
+        self.named = dict(named or {})
+        self.coming: dict[str, Table] = {}
+
+    def find(self, part: bytes) -> Place | None:
+        """In what is named alone: only that is known to stay."""
+        for table in reversed(self.named.values()):
+            place = table.find(part)
+            if place is not None:
+                return place
+        return None
+
+    def settle(self, names: Iterable[str]) -> None:
+        """The pointer names these now."""
+        known = self.named | self.coming
+        self.named, self.coming = {name: known[name] for name in names}, {}
 
 
 def encode_index(salt: bytes, places: Iterable[Place]) -> bytes:

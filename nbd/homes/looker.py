@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, NbdError
 from .model import HomeRequest, Kind
 from .ports import Homes, Ignores, OpenHome
 from .repository import Repository
@@ -58,11 +58,20 @@ class Looker:
         home = await self._homes.open(self._home.path, self._home.uid)
         try:
             await self._read_rules(home)
-            repository = await self.repository()
-            report = await Snapshotter(repository, self._rules, wall).take(home, request)
-            await self._vault.note(self._home.person, repository)
+            return await self._taken(lambda repository: Snapshotter(repository, self._rules, wall).take(home, request))
         finally:
             await home.close()
+
+    async def _taken(self, take: Callable[[Repository], Awaitable[Report]]) -> Report:
+        """Into the store or, while it is away, into the spool on this box."""
+        vault, person = self._vault, self._home.person
+        async with vault.taking(person):
+            try:
+                report = await take(await self.repository())
+            except NbdError as error:
+                self._repository = await vault.aside(person, error)
+                report = await take(self._repository)
+            await vault.note(person, await self.repository())
         return report
 
     async def read_rules(self) -> None:
@@ -73,7 +82,7 @@ class Looker:
             await home.close()
 
     async def repository(self) -> Repository:
-        if self._repository is None:
+        if self._repository is None or not self._vault.current(self._home.person, self._repository):
             self._repository = await self._vault.open(self._home.person)
         return self._repository
 

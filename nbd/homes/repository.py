@@ -14,7 +14,7 @@ from typing import TypeVar
 from .. import wire
 from ..errors import Conflict, Damaged, NbdError, NotFound, Refused, StateUnusable
 from .copies import KEPT, Copies
-from .indexes import Table, encode_index, merge, to_merge
+from .indexes import Indexes, Table, encode_index, merge, to_merge
 from .model import FORMAT, NO_ID, DoomedList, Listed, Place, Root, Snapshot
 from .ports import Codec, KeyRing, ObjectStore
 
@@ -37,10 +37,11 @@ class Repository:
         """Of which box's home the snapshots are that are committed here."""
         self.copies = copies or Copies()
         self._version: str | None = None
-        self._tables: dict[str, Table] = {}
-        self._coming: dict[str, Table] = {}
+        self.indexes = Indexes()
         self.fixed: frozenset[str] = frozenset()
         """Indexes that are not merged with others."""
+        self.spooling = False
+        """What is committed here is on this box alone, and waits for the store."""
         self._shelved: set[str] = set()
         """Keys of objects of which there is a copy on the shelf."""
         self._newest: tuple[str, Snapshot, bytes] | None = None
@@ -77,15 +78,18 @@ class Repository:
             self.root, self._version = Root(FORMAT, 0, 0), None
             return
         root = root_of(self.codec, sealed)
-        missing = [name for name in root.indexes if name not in self._tables]
+        missing = [name for name in root.indexes if name not in self.indexes.named]
         loaded = await asyncio.gather(*(self._table(name) for name in missing))
-        known = self._tables | dict(zip(missing, loaded, strict=True))
-        self.root, self._tables = root, {name: known[name] for name in root.indexes}
+        self.indexes.coming = dict(zip(missing, loaded, strict=True))
+        self.indexes.settle(root.indexes)
+        self.root = root
         await self._remember(sealed)
 
     async def _remember(self, sealed: bytes) -> None:
         """On this box: so that the next start, and a look while the store is away, need nothing from it."""
-        here = {CONFIGS[0]: self._config} | {f"index/{name}": table.data for name, table in self._tables.items()}
+        if self.spooling:
+            return  # What the store had last is what is to be remembered.
+        here = {CONFIGS[0]: self._config} | {f"index/{name}": table.data for name, table in self.indexes.named.items()}
         newest = self.root.newest()
         others = {*here, f"snapshots/{newest.id}"} if newest else {*here}
         if self._newest is not None and newest and self._newest[0] == newest.id:
@@ -123,18 +127,15 @@ class Repository:
         snapshot = parsed(Snapshot, content, f"snapshot {listed.id[:12]}")
         if listed == self.root.newest():
             self._newest = (listed.id, snapshot, content)
-            await self.copies.keep_objects({f"snapshots/{listed.id}": content}, {*self._shelved, POINTER})
+            if not self.spooling:
+                await self.copies.keep_objects({f"snapshots/{listed.id}": content}, {*self._shelved, POINTER})
         return snapshot
 
     def find(self, part: bytes) -> Place | None:
-        for table in reversed(self._tables.values()):
-            place = table.find(part)
-            if place is not None:
-                return place
-        return None
+        return self.indexes.find(part)
 
     def tables(self) -> Iterable[Table]:
-        return self._tables.values()
+        return self.indexes.named.values()
 
     async def blob(self, part: bytes) -> bytes:
         return (await self.blobs([part]))[part]
@@ -187,9 +188,9 @@ class Repository:
         if not places:
             return self.root.indexes
         content = encode_index(self.codec.random(16), places)
-        merged = to_merge({name: table for name, table in self._tables.items() if name not in self.fixed})
+        merged = to_merge({name: table for name, table in self.indexes.named.items() if name not in self.fixed})
         if merged:
-            tables = [*(self._tables[name] for name in merged), Table(content)]
+            tables = [*(self.indexes.named[name] for name in merged), Table(content)]
             content = await asyncio.to_thread(merge, self.codec.random(16), tables)
         name = await self._put_index(content)
         return (*(old for old in self.root.indexes if old not in merged), name)
@@ -200,7 +201,7 @@ class Repository:
     async def _put_index(self, content: bytes) -> str:
         """It counts from the moment at which the pointer names it."""
         name = await self.put_object(b"i", "index", content)
-        self._coming[name] = Table(content)
+        self.indexes.coming[name] = Table(content)
         return name
 
     async def move(self, root: Root) -> None:
@@ -209,8 +210,7 @@ class Repository:
         sealed = self.codec.seal(b"p", NO_ID, wire.encode(root).encode())
         self._version = await self.store.replace(POINTER, sealed, self._version)
         self.root = root
-        known = self._tables | self._coming
-        self._tables, self._coming = {name: known[name] for name in root.indexes}, {}
+        self.indexes.settle(root.indexes)
         await self._remember(sealed)
 
     async def doomed(self) -> DoomedList:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 
-from ..errors import Damaged, NbdError, NotFound, Refused
+from ..errors import Damaged, HostUnfit, NbdError, NotFound, Refused
 from .copies import Copies, Memory
 from .model import Root
 from .outbox import Means, Outbox
@@ -38,7 +38,8 @@ class Vault:
     async def _open(self, person: str) -> Repository:
         repository = await Repository.open(self._stores(person), self._keys, await self._sequences.highest(person), self._copies(person))
         repository.box = self.box
-        await self.note(person, repository)
+        with suppress(HostUnfit):  # What this box keeps is full: read all the same. Each snapshot notes it again, and says so.
+            await self.note(person, repository)
         return repository
 
     def _copies(self, person: str) -> Copies:
@@ -66,8 +67,8 @@ class Vault:
 
     async def find(self, person: str) -> Repository | None:
         """To read from: None, and nothing made, where there never was a snapshot."""
-        if self.spooled(person):
-            return await self.open(person)
+        if self.outbox and (spooling := await self.outbox.repository(person)):
+            return spooling
         try:
             await self._stores(person).fetch(POINTER)
         except NotFound:

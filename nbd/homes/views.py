@@ -20,6 +20,7 @@ from ..messages import (
     UnsavedView,
     UsageView,
     VersionView,
+    WaitingView,
 )
 from . import culprits
 from .contents import shown
@@ -29,7 +30,8 @@ from .looker import Unsaved
 from .losses import Losses
 from .model import Entry, HomeRequest, Kind, Listed
 from .reader import State, Text
-from .room import Room, Verdict, monthly
+from .room import Room, Verdict, amount, monthly
+from .spool import Spooled
 from .surveyor import Survey
 from .usage import CulpritUse
 
@@ -99,6 +101,18 @@ def sentence(guardian: Guardian) -> tuple[str, str]:
         when = datetime.datetime.fromtimestamp(known.snapshot.time / 1e9, datetime.UTC)
         return f"no notebook runs; the last snapshot is of {when:%Y-%m-%d %H:%M} UTC", ""
     return "there are no snapshots yet: they begin with the next notebook", ""
+
+
+def waiting(spooled: Spooled | None) -> WaitingView | None:
+    return WaitingView(spooled.bytes, spooled.snapshots, seconds(spooled.since), spooled.trouble) if spooled else None
+
+
+def waits(spooled: Spooled, where: str) -> tuple[str, str]:
+    """The sentence on a home of which something waits, and the next step."""
+    since = "" if spooled.since is None else f", since {datetime.datetime.fromtimestamp(spooled.since / 1e9, datetime.UTC):%Y-%m-%d %H:%M} UTC"
+    hint = f"it gets there by itself once {where} answers"
+    told = f"not protected: in the spool on this box ({amount(spooled.bytes)}), not in the store yet{since}"
+    return told, f"{hint}; now: {spooled.trouble}" if spooled.trouble else hint
 
 
 def room(known: Room, verdict: Verdict, hint: str) -> RoomView:

@@ -34,6 +34,8 @@ HURRY_SECONDS = 60.0
 WEIGH_SECONDS = 1.0
 LAG = 0.1
 """So much earlier than it was told may something have changed."""
+SPOOL_REST = 60.0
+"""While all goes into the spool, where it is no safer, what nobody asked for comes seldom: days may pass so."""
 NEVER = float("-inf")
 
 
@@ -77,6 +79,8 @@ class Pace:
     """What is due when. Moments of the monotonic clock."""
 
     rested: float = 0.0
+    """Until then nothing is saved, because the last save took long; one of everything is counted by itself."""
+    all_rested: float = 0.0
     failures: int = 0
     retry: float = 0.0
     looked: float = NEVER
@@ -123,6 +127,8 @@ class Work:
         self._prover = Prover()
         self._safe: float | None = None
         """As `known.protected`, of the monotonic clock."""
+        self._waiting: float | None = None
+        """What changed before this moment is saved, and waits on this box for the store."""
 
     def situation(self, *, watched: bool) -> Situation:
         pace, dirt = self._pace, self.dirt.peek()
@@ -138,7 +144,8 @@ class Work:
             first, last = (dirt.first, dirt.last) if watched and pace.looked > NEVER else (NEVER, NEVER)
             changed = Spell(first, last, everything=bool(dirt.everything))
         again = pace.again_at if pace.again and watched else None
-        return Situation(changed=changed, again=again, look=look, prove=prove, rested=pace.rested, retry=pace.retry)
+        rested = pace.all_rested if changed and changed.everything else pace.rested
+        return Situation(changed=changed, again=again, look=look, prove=prove, rested=rested, retry=pace.retry)
 
     async def do(self, what: What, request: Request) -> None:
         """One look. `request`: what was asked for, where somebody asked. Raises why it failed; then it is due again."""
@@ -156,9 +163,19 @@ class Work:
     def protected(self) -> int | None:
         """What changed before this moment is in the store, as it stands now; nanoseconds since the epoch. None while that is not known."""
         told, since = self.lookout.told(), self.unsaved_since()
-        if self._safe is None or told is None:
+        self._arrive()
+        if self._safe is None or told is None or self._waiting is not None:
             return self.known.protected
         return self.of_the_wall(max(self._safe, told if since is None else since - LAG))
+
+    def _waits(self) -> bool:
+        return self._means.vault.spooled(self._home.person) is not None
+
+    def _arrive(self) -> None:
+        """What waited on this box is in the store."""
+        if self._waiting is not None and not self._waits():
+            self._safe, self._waiting = max(self._waiting, self._safe or self._waiting), None
+            self.known.protected = self.of_the_wall(self._safe)
 
     def of_the_wall(self, moment: float) -> int:
         return self._means.wall() - int((time.monotonic() - moment) * 1e9)
@@ -205,6 +222,7 @@ class Work:
             await self.lookout.check()
         # In this order: what changed before `told` is taken.
         at, wall, told = time.monotonic(), self._means.wall(), self.lookout.told()
+        self.known.protected = self.protected()  # It stands still from here, should this look end in the spool.
         self._taken = self.dirt.take()
         again = what is not What.SAVE or self._pace.again_at <= at
         folders = (self._taken.folders if self._taken else frozenset()) | (self._pace.again if again else frozenset())
@@ -213,12 +231,7 @@ class Work:
         self._taken = None
         self._note_again(start, report)
         self._note_known(start, report)
-        took = time.monotonic() - at
-        self._pace.rested = time.monotonic() + debounce.rest(took)
-        if start.full:
-            self._pace.looked, self._pace.look_took = time.monotonic(), took
-            self.known.proved = wall
-            self._end_proof()
+        self._note_time(start, wall)
 
     async def _prove(self) -> None:
         """The next part of a proof, or its end."""
@@ -242,6 +255,17 @@ class Work:
         self._pace.proof_began, self._pace.part = 0, frozenset()
         self._prover.begin()
 
+    def _note_time(self, start: Start, wall: int) -> None:
+        pace, now = self._pace, time.monotonic()
+        took = now - start.at
+        rested = now + max(debounce.rest(took), SPOOL_REST if self._waiting is not None else 0.0)
+        if not start.full:
+            pace.rested = rested
+            return
+        pace.all_rested, pace.looked, pace.look_took = rested, now, took
+        self.known.proved = wall
+        self._end_proof()
+
     def _note_again(self, start: Start, report: Report) -> None:
         """What would not hold still is read again, later each time while it goes on so."""
         pace = self._pace
@@ -258,7 +282,10 @@ class Work:
         if known.trouble is not None:
             log.info("%s is protected again", self._home.path)
         moment = start.at if start.full else start.told
-        if moment is not None:
+        self._arrive()
+        if moment is not None and self._waits():
+            self._waiting = max(moment, self._waiting or moment)
+        elif moment is not None:
             self._safe = max(moment, self._safe or moment)
             known.protected = self.of_the_wall(self._safe)
         known.snapshot, known.trouble, known.since = report.snapshot, None, None

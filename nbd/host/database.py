@@ -228,7 +228,8 @@ def open_loose(file: Path, schema: str) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         file.chmod(0o600)
-        connection.executescript(f"PRAGMA page_size = 16384; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256; {schema}")
+        pragmas = ("page_size = 16384", "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 256")
+        connection.executescript("".join(f"PRAGMA {pragma};" for pragma in pragmas) + schema)
     except BaseException:
         connection.close()
         raise

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 QUIET, MOST = 0.15, 2.0
-CHEAP, REST = 0.5, 4.0
-"""What took less than CHEAP needs no rest; the time beyond it is rested REST times."""
+CHEAP, REST = 0.5, 1.0
+"""What took less than CHEAP needs no rest; the time beyond it is rested REST times: at most half of the time is spent on one home."""
 MOST_REST = 300.0
 EVERYTHING_REST = 10.0
 """Looking at everything just in case may take a share of one in eleven."""

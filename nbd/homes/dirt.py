@@ -36,8 +36,8 @@ class DirtySet:
     def mark(self, folder: bytes) -> None:
         """Something changed in this folder just now. Paths are relative to the home, `b""` is the home itself."""
         with self._lock:
-            fresh, now = self._begin(), self._now()
-            self._since = min(self._since, now)
+            fresh = self._begin()
+            self._since = min(self._since, self._last)
             self._add(folder)
         if fresh:
             self._wake()

@@ -32,6 +32,8 @@ from .blocking import Blocking
 from .homespot import open_home, spot_of
 
 log = logging.getLogger(__name__)
+logging.getLogger("watchdog").setLevel(logging.ERROR)
+"""Its word for an overflow is a line for each; ours is one."""
 NAME = "inotify"
 SECONDS, WALK_SECONDS = 10.0, 600.0
 RETRY_SECONDS = 600.0

@@ -119,7 +119,7 @@ class House:
         return [(one.event, one.name) for one in await self.steward.snapshots(self.home)]
 
 
-async def until(what: Callable[[], Awaitable[bool]], seconds: float = 5.0) -> None:
+async def until(what: Callable[[], Awaitable[bool]], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not await what():
         assert time.monotonic() < end, "it never came true"
@@ -131,7 +131,7 @@ async def house_with(kind: str, folder: Path, sockets: Path) -> AsyncIterator[Ho
     """`kind`: what tells it of changes."""
     if kind == "fanotify":
         home = folder / "home"
-        home.mkdir()
+        home.mkdir(exist_ok=True)
         request = HomeRequest("ada", os.geteuid(), str(home))
         async with fanotify_source(sockets, request) as source, closing(House(folder, sources=[source])) as house:
             yield house

@@ -71,7 +71,7 @@ def test_a_home_is_kept_and_comes_back(box: RealBox, ada: Person) -> None:
     assert box.ask("home", "restore", "paper.txt", "--snapshot", first, "--to", str(ada.home))["entries"] == 1
     assert (paper.read_text(), paper.stat().st_uid) == ("forty-two\n", ada.uid)
     box.ask("stop", "main")
-    assert [one["name"] for one in stops(box)] == ["main"]
+    assert [one["name"] for one in stops(box)] == ["main run 1"]
     assert box.ask("home", "verify")["good"]
 
 
@@ -111,7 +111,7 @@ def test_a_sync_that_dies_is_told_again_and_a_stop_without_a_store_still_stops(b
         assert box.ask("stop", "main")["state"] == "STOPPED"
         status = box.ask("home", "status")
         assert status["trouble"]
-        assert status["pending"] == ["stop main"]
+        assert status["pending"] == ["stop main run 1"]
     finally:
         store.unlink()
         store.with_name("away").rename(store)
@@ -125,7 +125,7 @@ def test_make_stop_takes_the_snapshots_too(box: RealBox, ada: Person) -> None:
     box.end_everything()
     save(ada, ada.home / "night.txt", "nobody looks\n")
     box.up()
-    assert [one["name"] for one in stops(box)] == ["main"]
+    assert [one["name"] for one in stops(box)] == ["main run 1"]
     names = {entry["name"] for entry in box.ask("home", "ls", stops(box)[0]["id"])}
     assert "evening.txt" in names
     assert "night.txt" not in names

@@ -25,6 +25,7 @@ PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "not
         "homes/diff.py", "homes/retention.py", "homes/guards.py", "homes/spool.py", "homes/standing.py", "homes/duties.py", "notebooks/homecoming.py",
         "homes/debounce.py", "homes/attached_model.py", "homes/attached_names.py", "homes/attached_plan.py", "homes/attached_url.py",
         "homes/attached_fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
+        "keptmessages.py", "homes/usage.py", "homes/culprits.py", "homes/room.py",
         "homes/layout.py", "homes/policy.py", "homes/bandwidth.py", "homes/traffic.py", "host/storewords.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}
 OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "host/nvml_helper.py", "systemd": "host/systemd.py",
@@ -35,7 +36,7 @@ OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "
 """Each outside library, and the one file that may import it."""
 FLOORS = (
     ("errors",),
-    ("wire", "messages", "storemessages", "attachments", "feed", "places", "unixdoor"),
+    ("wire", "messages", "keptmessages", "storemessages", "attachments", "feed", "places", "unixdoor"),
     ("config", "editors"),
     ("gpus", "people", "homes"),
     ("profiles",),
@@ -49,7 +50,9 @@ FLOORS = (
 """From the ground up: a file imports only from its own floor and below. What stands side by side on a floor does not know its neighbours."""
 CLIENTS = {"web", "cli", "webdoor"}
 """Speak to core over its socket, so they know its messages, the words for states, and nothing else of it."""
-CLIENTS_KNOW = {"errors", "wire", "messages", "storemessages", "attachments", "unixdoor", "config", "profiles", "editors", "web", "cli"}
+CLIENTS_KNOW = {
+    "errors", "wire", "messages", "keptmessages", "storemessages", "attachments", "unixdoor", "config", "profiles", "editors", "web", "cli",
+}  # fmt: skip
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from .keptmessages import (  # noqa: I001 - each under its own name again
+# isort: off
+from .keptmessages import (
     CulpritView as CulpritView,
     DifferenceView as DifferenceView,
     EntryView as EntryView,
@@ -33,6 +34,8 @@ from .keptmessages import (  # noqa: I001 - each under its own name again
     VersionView as VersionView,
     WaitingView as WaitingView,
 )
+
+# isort: on
 
 
 @dataclass(frozen=True, slots=True)

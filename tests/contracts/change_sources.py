@@ -55,7 +55,7 @@ class World:
         """The folders told of since the last time; None for all. All that was done before the call is in it."""
         done = time.monotonic()
         end = done + PATIENCE
-        while (self.lookout.told() or end) < done:
+        while self.lookout.whole and (self.lookout.told() or 0) < done:
             assert time.monotonic() < end, "it never told of all"
             await asyncio.sleep(0.005)
         dirt = self.dirt.take()

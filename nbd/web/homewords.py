@@ -86,6 +86,8 @@ class Mood(NamedTuple):
 def mood(view: HomeView) -> Mood:
     if view.withheld:
         return Mood("look", "Waiting for your word")
+    if view.waiting is not None and not view.trouble:
+        return Mood("look", "Not in the store yet")
     if view.trouble or view.sentence.startswith("not protected"):
         return Mood("bad", "Not protected")
     if view.watched and view.protected is None:
@@ -97,6 +99,11 @@ def mood(view: HomeView) -> Mood:
     if view.protected is not None:
         return Mood("rest", "Protected")
     return Mood("rest", "At rest") if "snapshot is of" in view.sentence else Mood("none", "Nothing is kept yet")
+
+
+def told(view: HomeView) -> str:
+    """What the mood's title does not say."""
+    return (view.trouble or view.sentence).removeprefix("not protected: ")
 
 
 def unsaved(view: HomeView, now: float) -> str:

@@ -10,7 +10,7 @@ from html import unescape
 import pytest
 
 from nbd.errors import NbdError, NotFound, Unreachable
-from nbd.messages import HomeView, RoomView, Saving, TextView, UnsavedView
+from nbd.messages import HomeView, RoomView, Saving, TextView, UnsavedView, WaitingView
 from nbd.web.homepages import MOST_COMPARED, HomePages, compared
 from nbd.web.visit import Policy
 from tests.doors.home_world import EARLY, LATE, MIDDLE, NASTY, ODD_QUOTED, notebook, put_home
@@ -113,6 +113,15 @@ async def test_what_is_on_its_way_and_what_else_there_is_to_know(w: World, pages
     page = await get(w, "/home/now", pages_token)
     assert "Two boxes worked in &lt;this&gt; home." in page
     for words in ("1.0 MiB of 4.0 MiB", 'width="250"', "2 files (2.0 KiB)", "(the kernel does not allow it)"):
+        assert words in page
+
+
+async def test_what_waits_on_this_box_is_said_with_its_size(w: World, pages_token: str) -> None:
+    assert w.core.home
+    told = "not protected: in the spool on this box (3.0 MiB), not in the store yet"
+    w.core.home = replace(w.core.home, waiting=WaitingView(3 << 20, 2, 1.0, "the store is away"), sentence=told)
+    page = await get(w, "/home", pages_token)
+    for words in ("Not in the store yet", "In the spool on this box (3.0 MiB), not in the store yet.", "3.0 MiB in 2 snapshots, the oldest of 1970"):
         assert words in page
 
 

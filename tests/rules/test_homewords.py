@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbd.messages import EntryView, FolderUseView, HomeView, RoomView, SnapshotView, UnsavedView, UsageView
+from nbd.messages import EntryView, FolderUseView, HomeView, RoomView, SnapshotView, UnsavedView, UsageView, WaitingView
 from nbd.web.homewords import (
     MOST_MARKS,
     UNSAFE,
@@ -46,6 +46,7 @@ KEPT = HomeView("/home/ada", watched=True, protected=NOON, store="/srv", sentenc
         (replace(KEPT, watched=False, protected=None, sentence="no notebook runs; the last snapshot is of 2026-11-20 14:05 UTC"), "rest", "At rest"),
         (replace(KEPT, watched=False, protected=None, sentence="there are no snapshots yet"), "none", "Nothing is kept yet"),
         (replace(KEPT, trouble="the store is away"), "bad", "Not protected"),
+        (replace(KEPT, waiting=WaitingView(5, 1, None, ""), sentence="not protected: in the spool"), "look", "Not in the store yet"),
         (replace(KEPT, sentence="not protected: the admin of this box switched it off"), "bad", "Not protected"),
         (replace(KEPT, trouble="the home is empty", withheld="the home is empty"), "look", "Waiting for your word"),
     ],

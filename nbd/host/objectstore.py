@@ -143,7 +143,7 @@ class BucketStore:
         except NbdError:
             raise
         except TimeoutError:
-            raise Deadline(f"the store {self.url} did not answer within {seconds:.0f} s", code="store_away") from None
+            raise Deadline(f"the store {self.url} did not answer within {seconds:.3g} s", code="store_away") from None
         except exceptions.InvalidPathError as error:
             raise Damaged(f"the store {self.url} has an object whose name no file can have: {name_in(str(error))}", code="odd_name") from None
         except (exceptions.BaseError, OSError) as error:

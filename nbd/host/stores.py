@@ -26,6 +26,7 @@ from .objectstore import BucketStore
 from .renewing import Connection, RenewingStore
 from .retrying import RetryingStore
 from .verifying import VerifyingStore
+from .wrapping import BOX_CLOCK, Clock
 
 log = logging.getLogger(__name__)
 BUDGET_SECONDS = 10.0
@@ -95,12 +96,13 @@ class BucketGround:
 class Stores:
     """One store a person, made once: it knows what of theirs is not proven yet. Limits and counts are of all together."""
 
-    def __init__(self, ground: Ground, settings: HomeSettings) -> None:
+    def __init__(self, ground: Ground, settings: HomeSettings, clock: Clock = BOX_CLOCK) -> None:
         self.counts: Counts = {}
+        self._clock = clock
         self.persons = ground.persons
         self._ground, self._settings = ground, settings
         self._slots = asyncio.Semaphore(settings.connections)
-        self._lines = Lines(Limits([Window(*hours) for hours in settings.bandwidth_schedule], settings.bandwidth))
+        self._lines = Lines(Limits([Window(*hours) for hours in settings.bandwidth_schedule], settings.bandwidth), clock)
         self._made: dict[str, ObjectStore] = {}
 
     def __call__(self, person: str) -> ObjectStore:
@@ -109,19 +111,19 @@ class Stores:
         return self._made[person]
 
     def _around(self, store: ObjectStore) -> ObjectStore:
-        limited = ThrottledStore(ConcurrentStore(CountingStore(store, self.counts), self._slots), self._lines)
+        limited = ThrottledStore(ConcurrentStore(CountingStore(store, self.counts, self._clock), self._slots), self._lines)
         # What the kernel says is on the disk, is there.
         local = isinstance(store, FolderStore)
         proven = limited if local else VerifyingStore(limited, read_back=self._settings.verify_writes == "read")
-        return RetryingStore(proven, budget=BUDGET_SECONDS)
+        return RetryingStore(proven, budget=BUDGET_SECONDS, clock=self._clock)
 
 
-def stores_of(settings: HomeSettings, where: str) -> Stores:
+def stores_of(settings: HomeSettings, where: str, clock: Clock = BOX_CLOCK) -> Stores:
     """Raises InvalidInput, HostUnfit: what an admin has to mend."""
     if "://" in where:
-        return Stores(BucketGround(layout.parse(where), settings), settings)
+        return Stores(BucketGround(layout.parse(where), settings), settings, clock)
     folder = Path(where)
     if not folder.is_absolute() or layout.BRACES.search(where):
         raise InvalidInput(f"homes.store: {where} is neither an absolute path nor a URL", hint=f"/srv/nbd-store, {layout.SHAPES}", code="bad_config")
-    return Stores(FolderGround(folder), settings)
+    return Stores(FolderGround(folder), settings, clock)
 

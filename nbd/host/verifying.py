@@ -32,6 +32,8 @@ class VerifyingStore(WrappedStore):
         """Whether this store's versions do; None before the first was compared."""
         self._doubtful: dict[str, tuple[str, bytes]] = {}
         """Of what was replaced, and is not proven to be there: the version that the store gave, and the bytes that it should have."""
+        self._unanswered: dict[str, bytes] = {}
+        """The bytes of a replacing that failed, and may have had effect."""
 
     async def create(self, key: str, data: bytes) -> str | None:
         version = await self._store.create(key, data)
@@ -42,7 +44,11 @@ class VerifyingStore(WrappedStore):
 
     async def replace(self, key: str, data: bytes, expected: str | None) -> str:
         await self._mend(key)
-        version = await self._store.replace(key, data, expected)
+        try:
+            version = await self._store.replace(key, data, expected)
+        except Unreachable:
+            self._unanswered[key] = data
+            raise
         if not self._read_back and await self._proves(version, data):
             return version
         self._doubtful[key] = (version, data)
@@ -53,9 +59,22 @@ class VerifyingStore(WrappedStore):
         return await self._store.fetch(key)
 
     async def _mend(self, key: str) -> None:
+        """Before anybody reads or replaces what this process may have left damaged."""
         if key in self._doubtful:
             version, data = self._doubtful[key]
             await self._settled(key, data, version)
+        if key in self._unanswered:
+            await self._mend_cut(key, self._unanswered[key])
+
+    async def _mend_cut(self, key: str, data: bytes) -> None:
+        """A replacing that was never answered may be there in part: sealed bytes that begin as ours do are ours, and nobody else can mend them."""
+        try:
+            present = await self._store.fetch(key)
+        except NotFound:
+            present = None
+        if present is not None and present.data != data and data.startswith(present.data):
+            await self._mended(key, data, present.version)
+        self._unanswered.pop(key, None)
 
     async def _settled(self, key: str, data: bytes, version: str) -> str:
         """Reads back what was replaced. That another has replaced it since is a proof, too: they began from our version."""

@@ -23,6 +23,7 @@ from tests.fakes.gcs_server import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 BUCKET = "homes"
+ROOT_OF_S3 = {"Authorization": "AWS test:test"}
 UP_SECONDS = 60.0
 AZURE_ACCOUNT = "devstoreaccount1"
 AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -95,7 +96,7 @@ def s3() -> Iterator[Server]:
 
 
 def make_s3_bucket(server: Server, name: str) -> None:
-    status, said = ask(server.address, "PUT", f"/{name}", {"Authorization": "AWS test:test"})
+    status, said = ask(server.address, "PUT", f"/{name}", ROOT_OF_S3)
     assert status == 200, said
 
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from ..errors import Refused
 
-MARKER = b".nbd-home"
-"""A file that, once in a snapshot, has to be there: an unmounted home does not have it."""
 MOST_GONE = 10_000
 SHARE_GONE = 0.25
 FEW = 20
@@ -20,8 +18,9 @@ class Loss:
 
     had: int
     gone: int
-    had_marker: bool = False
-    marker_gone: bool = False
+    moved: bool = False
+    """The home's folder is another than the one that the last snapshot was taken of: what lies below a mount point shows where nothing is mounted,
+    and keeps its inode. It is also what a new disk looks like; then nothing is gone."""
     now_empty: bool = False
 
 
@@ -32,10 +31,10 @@ def missing(why: str) -> Refused:
 
 def refuse(loss: Loss) -> str:
     """Why this loss has to be confirmed by a person; empty if it need not be."""
-    if loss.had_marker and loss.marker_gone:
-        return f"the marker {MARKER.decode()} is gone"
     if loss.had and loss.now_empty:
         return f"the home is empty, and had {loss.had} entries"
+    if loss.moved and loss.gone:
+        return f"it is another folder than before, and {loss.gone} of {loss.had} entries are not in it"
     if loss.gone > MOST_GONE:
         return f"{loss.gone} entries are gone at once"
     if loss.gone > FEW and loss.gone > SHARE_GONE * loss.had:

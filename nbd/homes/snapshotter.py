@@ -69,6 +69,7 @@ class Snapshotter:
         before = await self._repository.snapshot(parent) if parent else None
         was = await home_entry(self._repository, before)
         walk = Walk(self._repository, home, packer, self._ignores)
+        walk.same_box = before is not None and before.box == self._repository.box != ""
         walk.same_rules = before is not None and before.rules == self._ignores.digest
         dirty = Dirty.of(request.dirty) if request.dirty is not None and walk.same_rules else None
         entry = await walk.run(was, dirty)
@@ -98,7 +99,7 @@ class Snapshotter:
         """Raises Refused where what is seen is not the home at all."""
         loss = walk.loss()
         why = guards.refuse(loss)
-        if why and (loss.now_empty or (loss.had_marker and loss.marker_gone)):
+        if why and (loss.now_empty or loss.moved):
             raise guards.missing(why)
         return why
 

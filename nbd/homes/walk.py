@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .contents import Contents, entry_of
 from .diff import Mark, mark, untouched
 from .encoding import decode_entries, decode_parts, encode_part, encode_parts, split_entries
-from .guards import MARKER, Loss
+from .guards import Loss
 from .model import Entry, Flag, Kind, Seen
 from .packer import Packer
 from .ports import Ignores, Listing, OpenHome, Reading, Sifted
@@ -94,6 +94,8 @@ class Walk:
         self.contents = Contents(repository, home, packer)
         self.same_rules = False
         """The last tree was made under these rules: what is in it need not be asked again."""
+        self.same_box = False
+        """The last tree is of this box's home: its inodes can be compared."""
         self.withhold = False
         """Keep what is gone: a person has not confirmed it."""
         self.again: set[bytes] = set()
@@ -104,7 +106,7 @@ class Walk:
         self._gone: dict[tuple[bytes, bytes], tuple[Mark, int]] = {}
         self._came: set[Mark] = set()
         self._left: dict[int, Entry] = {}
-        self._had: tuple[int, bool, bool, bool] = (0, False, False, False)
+        self._had: tuple[int, bool, bool] = (0, False, False)
         self._entry: Entry | None = None
 
     async def run(self, was: Entry | None, dirty: Dirty | None) -> Entry | None:
@@ -122,8 +124,8 @@ class Walk:
         return self._entry
 
     def loss(self) -> Loss:
-        had, had_marker, marker_gone, empty = self._had
-        return Loss(had, sum(count for known, count in self._gone.values() if known not in self._came), had_marker, marker_gone, empty)
+        had, moved, empty = self._had
+        return Loss(had, sum(count for known, count in self._gone.values() if known not in self._came), moved, empty)
 
     async def _looked(self, coming: Sequence[Todo]) -> list[tuple[Todo, Sequence[bytes], Listing]]:
         trees = await parts_of(self._repository, [todo.was.payload for todo in coming if todo.was])
@@ -256,7 +258,7 @@ class Walk:
             self.again.add(todo.path)
         if frame.kept and not frame.entries and was is not None:
             payload, size = was.payload, was.size
-            self._had = self._had if todo.path else (size, False, False, False)
+            self._had = self._had if todo.path else (size, False, False)
         else:
             payload, size = await self._changed(frame)
         seen = folder._replace(name=todo.name, size=size)
@@ -270,8 +272,9 @@ class Walk:
         now = [entry for entry in ({**old, **frame.entries} if frame.kept else frame.entries).values() if entry is not None]
         size = sum(1 + (entry.size if entry.kind == Kind.FOLDER else 0) for entry in now)
         if not frame.todo.path and was:
-            names = {entry.name for entry in now} | frame.ignored
-            self._had = (was.size, MARKER in old, MARKER not in names, not names)
+            folder = frame.listing.folder
+            moved = self.same_box and folder is not None and folder.ino != was.ino
+            self._had = (was.size, moved, not now and not frame.ignored)
         if was and len(now) == len(old) and all(entry == old.get(entry.name) for entry in now):
             return was.payload, size
         return await self._tree(sorted(now)), size

@@ -12,7 +12,6 @@ import pytest
 
 from nbd.errors import Conflict, Damaged, HostUnfit, Refused
 from nbd.homes.comparer import compare
-from nbd.homes.guards import MARKER
 from nbd.homes.model import Flag
 from nbd.homes.pruner import Pruner
 from nbd.homes.repository import Repository, rotate
@@ -206,9 +205,9 @@ async def test_differences(tmp_path: Path) -> None:
 
 async def test_a_great_loss_waits_for_a_person(tmp_path: Path) -> None:
     world = await World.make(tmp_path)
+    world.repository.box = "here"
     for number in range(60):
         (world.home / f"f{number}").write_bytes(b"x")
-    (world.home / MARKER.decode()).touch()
     first = await world.snap()
     (world.home / "d").mkdir()
     for number in range(30):
@@ -218,16 +217,20 @@ async def test_a_great_loss_waits_for_a_person(tmp_path: Path) -> None:
     for number in range(30):
         (world.home / f"d/g{number}").unlink()
     report = await world.snap()
-    assert report.withheld == "30 of 62 entries are gone at once"
+    assert report.withheld == "30 of 61 entries are gone at once"
     await world.restore(report, tmp_path / "back")
     assert len(list((tmp_path / "back/d").iterdir())) == 30
     assert (tmp_path / "back/new").exists()
-    assert (await world.snap(confirmed=True)).snapshot.entries == 33
+    assert (await world.snap(confirmed=True)).snapshot.entries == 32
     subprocess.run(["rm", "-rf", world.home], check=True)
     with pytest.raises(Refused, match="cannot be opened"):
         await world.snap()
     world.home.mkdir()
-    with pytest.raises(Refused, match="marker"):
+    with pytest.raises(Refused, match="the home is empty"):
+        await world.snap()
+    for number in range(30, 59):
+        (world.home / f"f{number}").write_bytes(b"x")
+    with pytest.raises(Refused, match="another folder than before, and 3 of 32"):
         await world.snap()
     assert first.listed in world.repository.root.snapshots
 

@@ -61,7 +61,8 @@ def test_month_is_the_calendar_month(one: datetime.date, two: datetime.date) -> 
         (guards.Loss(had=10, gone=10), ""),
         (guards.Loss(had=10**6, gone=10_001), "10001 entries are gone at once"),
         (guards.Loss(had=3, gone=3, now_empty=True), "the home is empty, and had 3 entries"),
-        (guards.Loss(had=3, gone=1, had_marker=True, marker_gone=True), "the marker .nbd-home is gone"),
+        (guards.Loss(had=3, gone=1, moved=True), "it is another folder than before, and 1 of 3 entries are not in it"),
+        (guards.Loss(had=3, gone=0, moved=True), ""),
         (guards.Loss(had=0, gone=0, now_empty=True), ""),
     ],
 )

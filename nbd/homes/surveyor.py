@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from ..errors import InvalidInput, NbdError, Refused
 from .contents import shown
 from .culprits import command
-from .model import HomeRequest, Kind
+from .model import HomeRequest
+from .ownrules import own_rules
 from .ports import Homes, Ignores, Sizes
 from .room import Level, Policy, Room, Verdict, amount, judge
 from .usage import Counting, Usage, Visit
@@ -25,7 +26,6 @@ MOST_ENTRIES = 5_000_000
 FRESH_SECONDS = 20.0
 """Who asks is told what was found less than this ago; later, it is weighed anew behind their back."""
 HURRY_SECONDS = 20.0
-RULES_FILE, MOST_RULES = b".nbdignore", 64 << 10
 Pace = Callable[[float], Awaitable[None]]
 """Called after so many seconds of work."""
 
@@ -168,9 +168,7 @@ class Surveyor:
         """The person's own beside the house's; wrong ones are left out, as a look does it."""
         held = await self._tools.homes.open(home.path, home.uid)
         try:
-            (listing,) = await held.look([(b"", True)])
-            seen = next((one for one in listing.entries if one.name == RULES_FILE and one.kind == Kind.FILE and one.size <= MOST_RULES), None)
-            text = (await held.read(b"", [seen]))[0].data.decode("utf-8", "surrogateescape") if seen else ""
+            text = await own_rules(held)
         finally:
             await held.close()
         try:

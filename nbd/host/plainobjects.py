@@ -39,18 +39,18 @@ class PlainObjects:
 
     async def look(self, key: str) -> str | None:
         try:
-            return str((await self._again(lambda: self._bucket.look(key)))["e_tag"])
+            return tag_of(await self._again(lambda: self._bucket.look(key)))
         except NotFound:
             return None
 
     async def read(self, key: str, version: str, offset: int, length: int) -> bytes:
         try:
-            return await self._again(lambda: self._bucket.read_version(key, version, offset, length))
+            return await self._again(lambda: self._bucket.read_version(key, f'"{version}"', offset, length))
         except NotFound:
             raise Conflict(f"{key} was deleted by another", code="store_changed") from None
 
     async def put(self, key: str, data: bytes, expected: str | None) -> str:
-        return (await self._again(lambda: self._replace(key, data, expected))).partition("\n")[0]
+        return (await self._again(lambda: self._replace(key, data, expected))).partition("\n")[0].strip('"')
 
     async def put_large(self, key: str, content: AsyncIterator[bytes], size: int, expected: str | None) -> str:
         """Once: who calls has read the file to its end."""
@@ -60,7 +60,7 @@ class PlainObjects:
                 yield part
             await self._still(key, expected)
 
-        return str((await self._bucket.stream(key, parts(), size))["e_tag"])
+        return tag_of(await self._bucket.stream(key, parts(), size))
 
     async def delete(self, key: str, expected: str) -> None:
         version = await self.look(key)
@@ -71,10 +71,10 @@ class PlainObjects:
         await self._again(lambda: self._bucket.delete(key))
 
     async def _replace(self, key: str, data: bytes, expected: str | None) -> str:
-        condition = expected
+        condition = None if expected is None else f'"{expected}"'
         if expected is not None and self._place.scheme == "gs":
             facts = await self._still(key, expected)
-            condition = f"{expected}\n{facts['version']}"
+            condition = f"{condition}\n{facts['version']}"
         try:
             return await self._bucket.replace(key, data, condition)
         except NotFound:
@@ -86,7 +86,7 @@ class PlainObjects:
             facts = await self._again(lambda: self._bucket.look(key))
         except NotFound:
             facts = {}
-        if facts.get("e_tag") != expected:
+        if (tag_of(facts) if facts else None) != expected:
             raise Conflict(f"{key} was changed by another", code="store_changed")
         return facts
 
@@ -121,9 +121,14 @@ class PlainObjects:
             pause = min(pause * 2, LONGEST_SECONDS)
 
 
+def tag_of(facts: Mapping[str, Any]) -> str:
+    """Without the quotes, which Azure leaves out of a listing."""
+    return str(facts["e_tag"]).strip('"')
+
+
 def unsigned(access: Access) -> bool:
     return access.options.get("skip_signature") == "true"
 
 
 def remote_of(facts: Mapping[str, Any]) -> Remote:
-    return Remote(int(facts["size"]), str(facts["e_tag"]), int(facts["last_modified"].timestamp() * 1e6) * 1000)
+    return Remote(int(facts["size"]), tag_of(facts), int(facts["last_modified"].timestamp() * 1e6) * 1000)

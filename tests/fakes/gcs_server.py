@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import email.utils
+import hashlib
 import socket
 import sys
 from datetime import datetime
@@ -29,6 +30,8 @@ class Front:
     def __init__(self, emulator: str, token: str) -> None:
         self._emulator, self._token = emulator, token
         self._writing = asyncio.Lock()
+        self._parts: dict[str, dict[int, bytes]] = {}
+        """Of uploads in parts, by upload and number."""
         self.session: ClientSession
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -39,9 +42,11 @@ class Front:
             return refusal(404, "NoSuchBucket")
         if not key:
             return await self._list(bucket, request)
+        if "uploads" in request.query or "uploadId" in request.query:
+            return await self._in_parts(bucket, key, request)
         if request.method == "PUT":
             async with self._writing:
-                return await self._put(bucket, key, request)
+                return await self._put(bucket, key, await request.read(), request.headers.get("x-goog-if-generation-match"))
         facts = await self._json(self._object(bucket, key))
         if facts is None:
             return refusal(404, "NoSuchKey")
@@ -50,12 +55,29 @@ class Front:
             return web.Response(status=204)
         return await self._get(f"/{bucket}/{quote(key)}", facts, request)
 
-    async def _put(self, bucket: str, key: str, request: web.Request) -> web.Response:
+    async def _in_parts(self, bucket: str, key: str, request: web.Request) -> web.Response:
+        """Begun, a part, the end, or taken back; an object at the end alone."""
+        if "uploads" in request.query:
+            upload = f"upload-{len(self._parts)}"
+            self._parts[upload] = {}
+            ids = f"<Bucket>{bucket}</Bucket><Key>{escape(key)}</Key><UploadId>{upload}</UploadId>"
+            return web.Response(text=f"<InitiateMultipartUploadResult>{ids}</InitiateMultipartUploadResult>", content_type="application/xml")
+        parts = self._parts[request.query["uploadId"]]
+        if request.method == "PUT":
+            parts[int(request.query["partNumber"])] = body = await request.read()
+            return web.Response(headers={"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
+        if request.method == "DELETE":
+            parts.clear()
+            return web.Response(status=204)
+        async with self._writing:
+            done = await self._put(bucket, key, b"".join(parts[number] for number in sorted(parts)), None)
+        tag = f"<ETag>{escape(done.headers['ETag'])}</ETag>"
+        return web.Response(text=f"<CompleteMultipartUploadResult>{tag}</CompleteMultipartUploadResult>", content_type="application/xml")
+
+    async def _put(self, bucket: str, key: str, body: bytes, wanted: str | None) -> web.Response:
         facts = await self._json(self._object(bucket, key))
-        wanted = request.headers.get("x-goog-if-generation-match")
         if wanted is not None and wanted != (facts["generation"] if facts else "0"):
             return refusal(412, "PreconditionFailed")
-        body = await request.read()
         async with self._written(bucket, key, body) as answer:
             assert answer.status == 200, await answer.text()
         facts = await self._json(self._object(bucket, key))
@@ -72,6 +94,10 @@ class Front:
         return self.session.post(f"{self._emulator}/upload/storage/v1/b/{bucket}/o?uploadType=multipart", data=parts)
 
     async def _get(self, path: str, facts: dict[str, Any], request: web.Request) -> web.Response:
+        if request.headers.get("If-Match") not in (None, headers_of(facts)["ETag"]):
+            return refusal(412, "PreconditionFailed")
+        if request.method == "HEAD":
+            return web.Response(headers={**headers_of(facts), "Content-Length": facts["size"]})
         wanted = {"Range": request.headers["Range"]} if "Range" in request.headers else {}
         if wanted and int(wanted["Range"].removeprefix("bytes=").partition("-")[0]) >= int(facts["size"]):
             return refusal(416, "InvalidRange")

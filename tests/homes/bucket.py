@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -60,7 +61,8 @@ class Bucket:
 @contextmanager
 def s3(port: int) -> Iterator[Bucket]:
     argv = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pages = {**os.environ, "MOTO_S3_DEFAULT_MAX_KEYS": "50"}  # Small, so that a test sees more than one.
+    server = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=pages)
     endpoint = f"http://127.0.0.1:{port}"
     options = Config(s3={"addressing_style": "path"}, proxies={}, retries={"max_attempts": 1})
     client = boto3.client(

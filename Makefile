@@ -3,11 +3,12 @@
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 PYTHON := .venv/bin/python
 
-.PHONY: help run stop test lint bench lock config
+.PHONY: help run stop test soak lint bench lock config
 help:
 	@echo 'make run    set up, start nbd in this terminal and a notebook for you; Ctrl-C leaves the notebook running'
 	@echo 'make stop   end everything that run started'
 	@echo 'make test   set up and run the tests; ARGS="tests/rules -k name" for some of them'
+	@echo 'make soak   the proofs of the homes, ten times as long (hours)'
 	@echo 'make lint   style and types only'
 	@echo 'make bench  measure against the floor and the peers'
 	@echo 'make config write again what is generated from the tables of settings, profiles, states'
@@ -23,6 +24,10 @@ stop:
 test:
 	@packaging/dev/setup test
 	@exec $(AS_ROOT) $(PYTHON) -m pytest $(ARGS)
+
+soak:
+	@packaging/dev/setup test
+	@exec $(AS_ROOT) env NBD_SOAK=10 $(PYTHON) -m pytest tests/homes $(ARGS)
 
 lint:
 	@packaging/dev/setup test

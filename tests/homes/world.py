@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nbd.homes.ports import ObjectStore, OpenHome
 from nbd.homes.repository import Repository
@@ -24,7 +27,7 @@ SOAK = int(os.environ.get("NBD_SOAK", "1"))
 """How many times the counts of CI: `make soak` sets it to 10."""
 MASTER = bytes(range(32))
 KEYS = MasterKeys(MASTER)
-Tree = dict[bytes, tuple[object, ...]]
+Tree = dict[bytes, tuple[Any, ...]]
 
 
 @asynccontextmanager
@@ -68,24 +71,67 @@ async def restored(repository: Repository, report: Report, target: Path, path: b
     return progress
 
 
+@contextmanager
+def in_memory(otherwise: Path) -> Iterator[Path]:
+    """A new folder that costs no disk, where this box has one that takes attributes and access lists."""
+    shared = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="nbd-home-", dir=shared if shared.is_dir() else otherwise))
+    try:
+        for name, value in (("user.x", b"x"), ("system.posix_acl_access", b"\2\0\0\0")):
+            os.setxattr(folder, name, value)
+    except OSError:
+        shutil.rmtree(folder)
+        folder = Path(tempfile.mkdtemp(prefix="nbd-home-", dir=otherwise))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
 def look(root: Path) -> Tree:
-    """All that a person can tell apart: kinds, bytes, modes, times, attributes, links, and which names are one file."""
-    top = os.fsencode(root)
-    paths = [top] + [os.path.join(folder, name) for folder, folders, files in os.walk(top) for name in (*folders, *files)]  # noqa: PTH118
+    """All that a person can tell apart: kinds, bytes, modes, times, attributes, links, and which names are one file. Shares no code with nbd, and
+    goes by descriptors, for a path may be longer than the kernel takes."""
+    tree: Tree = {}
     names: dict[int, bytes] = {}
-    for path in sorted(paths, reverse=True):
-        names[os.lstat(path).st_ino] = os.path.relpath(path, top)
-    return {os.path.relpath(path, top): facts(path, names) for path in paths}
+    top = os.fsencode(root)
+    for path, folders, files, folder in os.fwalk(top):
+        here = path[len(top) + 1 :] or b"."
+        tree[here] = facts(b".", folder)
+        for name in (*folders, *files):
+            where = name if here == b"." else here + b"/" + name
+            tree[where] = facts(name, folder)
+            if tree[where][-1]:
+                names[tree[where][-1]] = min(names.get(tree[where][-1], where), where)
+    return {path: (*one[:-1], names.get(one[-1], b"")) for path, one in tree.items()}
 
 
-def facts(path: bytes, names: dict[int, bytes]) -> tuple[object, ...]:
-    status = os.lstat(path)
+def facts(name: bytes, folder: int) -> tuple[Any, ...]:
+    """Kind, time, owner, group, mode, attributes, content, and last the inode where it has several names."""
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     kind = stat.S_IFMT(status.st_mode)
+    twin = status.st_ino if status.st_nlink > 1 and not stat.S_ISDIR(kind) else 0
     common = (kind, status.st_mtime_ns, status.st_uid, status.st_gid)
     if stat.S_ISLNK(kind):
-        return (*common, os.readlink(path))  # noqa: PTH115
-    attributes = tuple((name, os.getxattr(path, name)) for name in sorted(os.listxattr(path)) if name.startswith(("user.", "system.posix_acl")))
-    if not stat.S_ISREG(kind):
-        return (*common, stat.S_IMODE(status.st_mode), attributes)
-    twin = names[status.st_ino] if status.st_nlink > 1 else b""
-    return (*common, stat.S_IMODE(status.st_mode), attributes, Path(os.fsdecode(path)).read_bytes(), twin)
+        return (*common, 0, (), os.readlink(name, dir_fd=folder), twin)
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        return (*common, mode, (), b"", twin)
+    file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        attributes = tuple((one, os.getxattr(file, one)) for one in sorted(os.listxattr(file)) if one.startswith(("user.", "system.posix_acl")))
+        content = os.pread(file, status.st_size + 1, 0) if stat.S_ISREG(kind) else b""
+        return (*common, mode, attributes, content, twin)
+    finally:
+        os.close(file)
+
+
+def different(found: Tree, wanted: Tree) -> dict[bytes, list[Any]]:
+    """Path by path, what is not the same in both: so that a failure can be read."""
+    paths = [path for path in sorted(found.keys() | wanted.keys()) if found.get(path) != wanted.get(path)]
+    return {path: unequal(found.get(path), wanted.get(path)) for path in paths}
+
+
+def unequal(one: tuple[Any, ...] | None, two: tuple[Any, ...] | None) -> list[Any]:
+    if one is None or two is None:
+        return ["not there" if one is None else "there", "wanted" if two else "not wanted"]
+    return [(a[:40], len(a), b[:40], len(b)) if isinstance(a, bytes) else (a, b) for a, b in zip(one, two, strict=True) if a != b]

@@ -65,9 +65,9 @@ class Outbox:
         """Where this person's snapshots go, and can be read, while something of theirs is in the spool. Raises what opening it does."""
         lane, local = self._lane(person), self._means.spool.store(person)
         if lane.repository is None and await spooling.begun(local):
-            opened = await self._opened(person)
+            opened, measured = await self._opened(person), await self._measured(person)
             if await spooling.begun(local):  # Else it was published meanwhile.
-                lane.repository = lane.repository or opened
+                lane.repository, lane.spooled = lane.repository or opened, lane.spooled or measured
         return lane.repository
 
     def current(self, person: str, repository: Repository) -> bool:
@@ -79,10 +79,11 @@ class Outbox:
         """From now on snapshots go to the spool; with the turn held. Raises the error again where it is not the store's, or where too little is
         known on this box."""
         lane, means = self._lane(person), self._means
-        if lane.repository is not None or not spool.is_away(error):
-            raise error
+        local = means.spool.store(person)
+        if lane.repository is not None or not spool.is_away(error) or await spooling.begun(local):
+            raise error  # What waits there already is not touched, even where it cannot be opened without the store.
         await self._clear(person)
-        if not await spooling.begin(means.spool.store(person), means.copies(person)):
+        if not await spooling.begin(local, means.copies(person)):
             raise error
         lane.repository = await self._opened(person)
         return lane.repository
@@ -117,6 +118,8 @@ class Outbox:
         """Returns when nothing is in the spool any more. Raises why it still is."""
         lane, means = self._lane(person), self._means
         local = means.spool.store(person)
+        if not await spooling.begun(local):
+            return
         try:
             store = await Repository.open(means.stores(person), means.keys, await means.sequences.highest(person), means.copies(person))
             publishing = Publishing(local, store)

@@ -17,6 +17,7 @@ from nbd.host.folderstore import FolderStore
 from nbd.host.limiting import ConcurrentStore, Lines, ThrottledStore
 from nbd.host.objectstore import BucketStore
 from nbd.host.retrying import RetryingStore
+from nbd.host.spoolfolder import SpoolFolder
 from nbd.host.stores import stores_of
 from nbd.host.verifying import VerifyingStore
 from tests.fakes.object_servers import BUCKET, SERVERS, Server
@@ -28,6 +29,7 @@ ODD = "D\\Ada ~%2Fä+b?."
 LOCAL: Mapping[str, Callable[[Path], ObjectStore]] = {
     "memory": lambda _: MemoryStore(),
     "folder": lambda folder: FolderStore(folder / "store"),
+    "spool": lambda folder: SpoolFolder(folder / "spool", 1 << 30, lambda _: 1 << 30).store("ada"),
     "retried": lambda folder: RetryingStore(FolderStore(folder / "store")),
     "unreliable": lambda _: RetryingStore(UnreliableStore(MemoryStore(), share=0.4, seed=3), first=0.0001),
     "verified": lambda _: RetryingStore(VerifyingStore(UnreliableStore(MemoryStore(), share=0.4, seed=5), read_back=True), first=0.0001),

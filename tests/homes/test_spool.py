@@ -267,6 +267,11 @@ async def test_spooled_is_not_lost_with_the_copies(box: Box, store: Leaving) -> 
         path.unlink()
     box.start()
     assert await box.waiting() == 1
+    (box.home / "file").write_text("y")
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            await box.look("stop", "later")
+    assert await box.waiting() == 1
     store.come_back()
     await box.publish()
     assert await box.content(report) == tree

@@ -162,6 +162,40 @@ async def test_what_could_not_be_proven_is_mended_before_anybody_reads_it() -> N
     assert inner.objects["latest"] == b"pointer two", "who retries, as RetryingStore does, finds their own bytes there"
 
 
+class Cutting(MemoryStore):
+    """Keeps a part of what is replaced, and is gone before it says so."""
+
+    kept = 0
+
+    async def replace(self, key: str, data: bytes, expected: str | None) -> str:
+        version = await super().replace(key, data[: self.kept] if self.kept >= 0 else data, expected)
+        if self.kept >= 0:
+            self.kept = -1
+            raise away()
+        return version
+
+
+@pytest.mark.parametrize("kept", [0, 1, 10, 11])
+async def test_a_pointer_that_was_cut_and_never_answered(kept: int) -> None:
+    for retried in (True, False):
+        inner = Cutting()
+        store = VerifyingStore(inner)
+        inner.kept = kept
+        if retried:
+            await RetryingStore(store, clock=Dream()).replace("latest", b"the pointer", None)
+        else:
+            with pytest.raises(Unreachable):
+                await store.replace("latest", b"the pointer", None)
+        assert (await store.fetch("latest")).data == b"the pointer"
+    inner = Cutting()
+    inner.kept = 11
+    store = VerifyingStore(inner)
+    with pytest.raises(Unreachable):
+        await store.replace("latest", b"the pointer", None)
+    await MemoryStore.replace(inner, "latest", b"theirs", inner._versions["latest"])
+    assert (await store.fetch("latest")).data == b"theirs", "of another, who came after"
+
+
 async def test_under_a_key_service_only_the_first_is_read_whole() -> None:
     inner = Damaging(lambda number: False, TAGS["as S3 with a key service"])
     counts: Counts = {}

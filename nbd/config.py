@@ -242,7 +242,7 @@ class HomeSettings:
     quota: int | None = setting(None, room, "Most that a home may take on its disk, such as 200GiB. Unset: no limit but the file system's.")
     quotas: tuple[tuple[str, int], ...] = setting((), shares, 'Of some people another: ["ada=500GiB", "eve=none"].')
     over_quota: str = setting("refuse", one_of("refuse", "warn"), "Whether new starts are refused above the quota. It warns at 80 % and 90 %.")
-    measure_every: float = setting("1h", some_time, "How often a home in use is weighed, for its quota and for nbctl home usage.")
+    measure_every: float = setting("1h", some_time, "How often a home in use that has a quota, or is nearly full, is weighed.")
     tariff: str | None = setting(None, price, "What the store costs, such as 0.02 USD/GB-month; nbctl home usage tells each person's share.")
 
 

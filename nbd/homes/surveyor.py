@@ -1,5 +1,5 @@
-"""Weighs homes, and says how full they are. Low in priority: it works a fifth of the time, one home at a time, and only when somebody wants to know
-or a home in use was not weighed for long. A start in a home above its quota is refused on a fresh weighing alone.
+"""Weighs homes, and says how full they are. Low in priority: it works a fifth of the time, one home at a time, and only when somebody wants to know,
+or a home in use has a quota or is nearly full, and was not weighed for long. A start in a home above its quota is refused on a fresh weighing alone.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class Surveyor:
 
     def in_use(self, homes: Iterable[HomeRequest]) -> None:
         for home in homes:
-            if self._age(home) > self._tools.every_seconds:
-                self._begin(home)
+            if self._tools.policy.of(home.person):
+                self._now_and_then(home)
 
     def usage(self, home: HomeRequest) -> tuple[Survey | None, bool]:
         """What was found last, and whether it is being weighed now: when that is old, a new weighing begins."""
@@ -74,6 +74,8 @@ class Surveyor:
         space = await tools.sizes.space(home.path, home.uid)
         room = Room(space, known.usage.bytes if known and known.usage else None, tools.policy.of(home.person))
         verdict = judge(room)
+        if verdict.level is not Level.FINE:
+            self._now_and_then(home)  # Who has to make room wants to know where.
         return room, replace(verdict, refuse=verdict.refuse and tools.policy.refuse)
 
     async def admit(self, home: HomeRequest) -> None:
@@ -127,6 +129,10 @@ class Surveyor:
     def _age(self, home: HomeRequest) -> float:
         known = self._known(home)
         return float("inf") if known is None else (self._tools.wall() - known.at) / 1e9
+
+    def _now_and_then(self, home: HomeRequest) -> None:
+        if self._age(home) > self._tools.every_seconds:
+            self._begin(home)
 
     def _begin(self, home: HomeRequest) -> None:
         if home.person not in self._under_way:

@@ -135,6 +135,10 @@ async def test_what_is_asked_again_soon_is_not_weighed_again(house: House) -> No
 
 
 async def test_homes_in_use_are_weighed_now_and_then_one_at_a_time(house: House) -> None:
+    house.surveyor.in_use([house.home])
+    await asyncio.sleep(0.01)
+    assert house.sizes.opened == 0, "without a quota nobody wants to know"
+    house.set(Policy(quota=GIB))
     house.sizes.gate.clear()
     other = HomeRequest("bob", os.geteuid(), str(house.folder))
     for _ in range(5):
@@ -239,6 +243,10 @@ async def test_who_has_no_such_quota_starts(house: House, policy: Policy) -> Non
 async def test_a_full_disk_names_what_takes_the_room(house: House) -> None:
     house.sizes.disk = Space(0, GIB)
     house.write(".local/share/Trash/files/old", bytes(5 * MIB))
+    room, verdict = await house.surveyor.room(house.home)
+    assert (room.used, house.surveyor.hint(house.home, verdict)) == (None, "what takes the room: nbctl home usage")
+    await asyncio.sleep(0.05)
+    assert house.sizes.opened == 1, "it is weighed without being asked"
     view = await house.weighed()
     assert view.room is not None
     assert (view.room.level, view.room.kind) == ("over", "disk")

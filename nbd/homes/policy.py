@@ -45,10 +45,12 @@ def steps(layout: Layout, person: str | None) -> tuple[str, ...]:
 
 
 def s3_steps(bucket: str, prefix: str, who: str) -> tuple[str, ...]:
+    many = "*" in bucket
     return (
         f"nbctl admin storage policy{f' --user {who}' if who != 'nbd-sync' else ''} --document > policy.json",
         f"aws iam put-user-policy --user-name {who} --policy-name nbd --policy-document file://policy.json",
-        f"aws s3api put-bucket-versioning --bucket {bucket} --versioning-configuration Status=Enabled   # what is deleted can come back",
+        f"# So that what is deleted can come back{', for each bucket that fits ' + bucket if many else ''}:",
+        f"aws s3api put-bucket-versioning --bucket {'BUCKET' if many else bucket} --versioning-configuration Status=Enabled",
     )
 
 

@@ -79,7 +79,7 @@ def of_exit(end: Exit, *, editor: str, image: str, memory_text: str) -> Failure:
 
 def of_silence(seconds: float, log: Sequence[str]) -> Failure:
     message = f"the editor runs but did not answer within {seconds:g} s"
-    return Failure("never_answered", message, "is the home on a slow disk, or full?", tuple(log))
+    return Failure("never_answered", message, "is the home on a slow disk, or full? nbctl home usage", tuple(log))
 
 
 def of_error(error: NbdError, log: Sequence[str] = ()) -> Failure:

@@ -307,6 +307,12 @@ async def test_the_overview_leads_here(w: World, pages_token: str) -> None:
     page = await get(w, "/", pages_token)
     assert '<a href="/home"' in page
     assert 'class="dot good"' in page
+    assert "/home/room" not in page
+    assert w.core.home
+    w.core.home = replace(w.core.home, room=RoomView("loud", "disk", 41, 40, 5, "the disk of your home has 1.0 GiB of 1.0 TiB left"))
+    page = await get(w, "/", pages_token)
+    assert "The disk of your home has 1.0 GiB of 1.0 TiB left." in page
+    assert 'href="/home/room"' in page
     w.core.home = HomeView("/home/ada", True, None, "/srv", "x", "", "the store is away")  # noqa: FBT003
     assert 'class="dot bad"' in await get(w, "/", pages_token)
 

@@ -47,5 +47,7 @@ class IgnoreRules:
         """The line that leaves it out; empty where none does."""
         if path.rpartition(b"/")[2].startswith(ALWAYS):
             return ALWAYS.decode() + "*"
-        found = self._spec.check_file(path.decode("utf-8", "surrogateescape") + ("/" if folder else ""))
+        # No pattern can name a newline, and none of theirs passes over one; a zero is in no name.
+        text = path.decode("utf-8", "surrogateescape").replace("\n", "\0")
+        found = self._spec.check_file(text + ("/" if folder else ""))
         return self._lines[found.index] if found.include and found.index is not None else ""

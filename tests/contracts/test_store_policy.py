@@ -8,6 +8,7 @@ import pytest
 
 from nbd.errors import HostUnfit
 from nbd.homes import layout, policy
+from nbd.homes.ports import ObjectStore
 from tests.fakes.object_servers import BUCKET, Server, s3, s3_user, strict_s3
 
 from .object_stores import bucket_of
@@ -19,6 +20,12 @@ LAYOUT = layout.parse(f"s3://{BUCKET}/people")
 def server() -> Iterator[Server]:
     with s3() as found:
         yield found
+
+
+async def all_denied(store: ObjectStore) -> None:
+    for call in (store.fetch("latest"), store.read("latest", 0, 1), store.create("data/ab", b"x"), store.delete("latest")):
+        with pytest.raises(HostUnfit, match="denies access"):
+            await call
 
 
 async def test_ones_own_prefix_and_no_other(server: Server) -> None:
@@ -38,9 +45,7 @@ async def test_ones_own_prefix_and_no_other(server: Server) -> None:
         assert [one.key for one in await own.list("")] == ["data/ab", "latest"]
         await own.delete("data/ab")
         for theirs in (*(ada.below(path) for path in ("people/adam", "people/eve", "elsewhere/ada")), ada):
-            for call in (theirs.fetch("latest"), theirs.read("latest", 0, 1), theirs.create("data/ab", b"x"), theirs.delete("latest")):
-                with pytest.raises(HostUnfit, match="denies access"):
-                    await call
+            await all_denied(theirs)
         sync = bucket_of(server, keys[None])
         for person in ("ada", "adam", "eve"):
             assert (await sync.below(f"people/{person}").fetch("latest")).data

@@ -32,8 +32,9 @@ from .homespot import Spot, open_home, path_of, spot_of
 log = logging.getLogger(__name__)
 NAME = "fanotify"
 SECONDS = 10.0
-PACE_SECONDS = 0.025
-"""Between two reads: what happens meanwhile in one folder is one event."""
+PACE_SECONDS, NOISE_SECONDS = 0.01, 0.05
+"""Between two reads: what happens meanwhile in one folder is one event. Longer, where the last one had nothing of any home: a disk that others write
+to all the time must not keep sync busy."""
 MOST_KNOWN = 8192
 Place = tuple["Watched", bytes]
 Places = tuple[Place, ...]
@@ -156,23 +157,26 @@ class Reader:
         for poll in (waiting, ending):
             poll.register(self._end, select.POLLIN)
         try:
-            while not ending.poll(PACE_SECONDS * 1000):
+            pause = 0.0
+            while not ending.poll(pause * 1000):
                 waiting.poll()
-                self._read()
+                pause = PACE_SECONDS if self._read() else NOISE_SECONDS
         except Exception as error:  # whatever it is, nobody tells of changes any more
             log.exception("the queue of events cannot be read")
             self._lose(f"the queue of events cannot be read: {error}")
 
-    def _read(self) -> None:
-        now = time.monotonic()
+    def _read(self) -> bool:
+        """Whether there was something of a home."""
+        now, found = time.monotonic(), False
         self._busy = True
         with suppress(BlockingIOError):
             data = os.read(self._descriptor, fanotify.READ_BYTES)
             with self._lock, Batch(self._homes, self._known, self.read_at) as batch:
                 for event in fanotify.events(data):
-                    batch.see(event)
+                    found |= batch.see(event)
         self.read_at = now
         self._busy = False
+        return found
 
 
 class Batch:
@@ -189,10 +193,11 @@ class Batch:
         for descriptor in self._mounts.values():
             os.close(descriptor)
 
-    def see(self, event: Event) -> None:
+    def see(self, event: Event) -> bool:
+        """Whether it is of a home."""
         if event.mask & fanotify.OVERFLOW:
             self._all(self._homes, "the kernel's queue of events overflowed")
-            return
+            return True
         if event.mask & fanotify.FOLDER and event.mask & fanotify.MOVED:
             self._known.clear()
         key = (event.filesystem, event.handle)
@@ -205,6 +210,7 @@ class Batch:
             self._known.move_to_end(key)
         for home, folder in places:
             home.dirt.mark(folder)
+        return bool(places)
 
     def _find(self, event: Event) -> Places:
         """Where the folder is now, in which homes. Where that cannot be said, anything in them may have changed."""

@@ -22,11 +22,13 @@ DEFAULTS = """
 /.nv/ComputeCache/
 /.triton/cache/
 /.local/share/Trash/
+.nbd/
 .Trash-*/
 __pycache__/
 .ipynb_checkpoints/
 """
-"""What can be had again, or was thrown away. Anchored where a folder of that name elsewhere may be somebody's work."""
+"""What can be had again, was thrown away, or is where `nbd dev` keeps everything (a store in a home would be a change after each save). Anchored
+where a folder of that name elsewhere may be somebody's work."""
 ALWAYS = b".nbd-restore-"
 """Files that a restore is just writing."""
 

@@ -21,6 +21,7 @@ from .api.door import DoorRoutes, Gatekeeper
 from .api.homecare import HomeCareRoutes
 from .api.homes import HomeRoutes
 from .api.machine import Health, MachineRoutes, Site
+from .api.metrics import MetricsRoutes
 from .api.notebooks import NotebookRoutes, Showcase
 from .api.openapi import document
 from .api.routes import Ask, Route
@@ -44,6 +45,7 @@ from .host.images import PodmanImages
 from .host.limits import host_limits
 from .host.lock import take_lock
 from .host.logs import FileLogs
+from .host.metrics import exposition
 from .host.networks import PodmanNetworks
 from .host.nvml import Deadlines, NvmlCards
 from .host.podman import Podman
@@ -52,6 +54,7 @@ from .host.profilefolder import ProfileFolder
 from .host.syncclient import SyncHomes
 from .notebooks.attach import Ground
 from .notebooks.attacher import Attacher
+from .notebooks.homenews import HomeNews
 from .notebooks.images import Images
 from .notebooks.lives import Hands, Lives, Rules
 from .notebooks.manager import Manager
@@ -213,7 +216,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
     folders.set_up()
     cards = cards_of(config)
     pool = Pool(cards, database, CdiSpecs([Path(folder) for folder in config.gpus.cdi_folders]), time.time)
-    logs, names, roster = FileLogs(places.state / "logs"), CardNames(cards), Roster(database)
+    logs, names, roster, news = FileLogs(places.state / "logs"), CardNames(cards), Roster(database), HomeNews(time.time)
     shelf = ProfileFolder(places.profiles)
     containers = PodmanContainers(podman, processes, instance)
     events = EventGroup(places.events_socket, wanted=config.homes.protect and config.homes.events == "auto")
@@ -228,12 +231,12 @@ def build(config: Config, places: Places, database: Database) -> Core:
     attachments = SyncAttachments(homes)
     attacher = Attacher(attachments, accounts, roster, ground_of(config, places))
     starter, stopper = Starter(parts, roster, house, attacher), Stopper(parts, roster, config.gpus.release_within)
-    hands = Hands(starter, stopper, Tasks(), Protector(homes, accounts, roster), attacher)
+    hands = Hands(starter, stopper, Tasks(), Protector(homes, accounts, roster, news), attacher)
     lives = Lives(parts, roster, hands, rules, shelf.profiles)
     manager = Manager(parts, roster, hands, lives, rules)
     register = Register(accounts, database, Lifetimes(config.web.sign_in_lifetime, config.web.ticket_lifetime), time.time)
     origin = Origin(config)
-    showcase = Showcase(roster, database, names, origin.of_notebook)
+    showcase = Showcase(roster, database, names, origin.of_notebook, news)
     site = Site(
         instance, platform.node(), time.time(), origin.pages, config.core.image_prefix,
         shelf.profiles, config.core.default_profile, limits, manager.reconcile,
@@ -245,6 +248,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
         *MachineRoutes(pool, roster, images, site, health).routes(),
         *HomeRoutes(homes).routes(),
         *HomeCareRoutes(homes).routes(),
+        *MetricsRoutes(news, exposition, time.time).routes(),
         *StorageRoutes(homes, config.homes.store).routes(),
         *AttachedRoutes(attachments, roster).routes(),
         *DoorRoutes(register, roster, showcase, folders.socket, origin.pages).routes(),

@@ -7,7 +7,7 @@ present state afresh. Nobody may take an event for more than a hint to look.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -15,6 +15,24 @@ T = TypeVar("T")
 LIMIT = 4096
 PAUSE_SECONDS = 5.0
 """After so long without an event a reader gets None: the moment to show the far end that the line is alive."""
+
+
+async def merged(*feeds: AsyncIterator[T | None]) -> AsyncGenerator[T | None, None]:
+    """What each of them gives, as it comes; ends when one of them does."""
+    waiting = {asyncio.ensure_future(anext(feed)): feed for feed in feeds}
+    try:
+        while True:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                feed = waiting.pop(task)
+                if isinstance(task.exception(), StopAsyncIteration):
+                    return
+                yield task.result()
+                waiting[asyncio.ensure_future(anext(feed))] = feed
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 class Feed(Generic[T]):

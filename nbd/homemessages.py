@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from .messages import SnapshotView
+from .storemessages import TrafficView
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,9 @@ class HomeBrief:
     since: float | None = None
     pending: tuple[str, ...] = ()
     unsaved_bytes: int = 0
+    """Changed, and not in the store yet, as far as that was counted."""
+    spooled_bytes: int = 0
+    """In the spool on this box, and not in the store yet."""
     withheld: str = ""
     half: bool = False
     """It was brought here in part only."""
@@ -27,6 +31,8 @@ class HomeBrief:
     """The snapshot that it was brought to last."""
     alarms: tuple[str, ...] = ()
     pruned: float | None = None
+    dropped: int = 0
+    """So many snapshots the retention has dropped on this box, ever."""
     verified: float | None = None
     """When what is kept was last read and compared, a part or all of it."""
     damages: tuple[str, ...] = ()
@@ -34,26 +40,16 @@ class HomeBrief:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreCount:
-    """What was asked of the store since sync came up, of one kind of request."""
-
-    what: str
-    requests: int
-    errors: int
-    sent: int
-    received: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class HomesBrief:
     homes: tuple[HomeBrief, ...] = ()
-    store: tuple[StoreCount, ...] = ()
+    store: tuple[TrafficView, ...] = ()
+    """What was asked of the store since sync came up, by kind of request."""
 
 
 class HomeEventKind(StrEnum):
     PROTECTED = "protected"
     TROUBLE = "trouble"
+    WAITING = "waiting"
     WITHHELD = "withheld"
     RESTORED = "restored"
     HALF = "half"

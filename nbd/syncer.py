@@ -134,7 +134,7 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     attached = attached_of(config.attached, places)
     desk, offers = Desk(keeper, steward, surveyor, insight, events), GroupDoor(events.take)
     caretaker, timetable = Caretaker(means, notes, keeper, care_of(settings), steward.calm), Scheduler()
-    windows = [*HomeWindow(insight).routes(), *CareWindow(caretaker).routes(), *AttachedDesk(attached).routes()]
+    windows = [*HomeWindow(insight).routes(), *CareWindow(caretaker, steward, stores.counts).routes(), *AttachedDesk(attached).routes()]
     windows += StoreWindow(vault.where, shelf, rotation, stores.counts).routes()
     server, restores = Server([*desk.routes(), *windows], only_core), RestoreDoor(steward, AttachedHall(attached))
     questions, streams, handing = sockets_of(places)

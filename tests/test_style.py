@@ -23,6 +23,7 @@ BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast
 PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "notebooks/failure.py", "notebooks/views.py", "gpus/allocate.py",
         "gpus/queue.py", "people/access.py", "homes/fitness.py", "homes/model.py", "homes/encoding.py", "homes/indexes.py", "homes/chunks.py",
         "homes/diff.py", "homes/retention.py", "homes/guards.py", "homes/spool.py", "homes/standing.py", "homes/duties.py", "notebooks/homecoming.py",
+        "notebooks/tidings.py", "notebooks/figures.py",
         "homes/debounce.py", "homes/attached_model.py", "homes/attached_names.py", "homes/attached_plan.py", "homes/attached_url.py",
         "homes/attached_fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
         "keptmessages.py", "homes/usage.py", "homes/culprits.py", "homes/room.py",
@@ -32,7 +33,7 @@ OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "
            "sqlite3": "host/database.py", "psutil": "host/limits.py", "yaml": "host/cdi.py",
            "obstore": "host/objectstore.py", "blake3": "host/codec.py", "zstandard": "host/codec.py", "cryptography": "host/codec.py",
            "fastcdc": "host/codec.py", "pathspec": "host/ignores.py", "watchdog": "host/inotify.py",
-           "apscheduler": "host/timetable.py"}  # fmt: skip
+           "apscheduler": "host/timetable.py", "prometheus_client": "host/metrics.py"}  # fmt: skip
 """Each outside library, and the one file that may import it."""
 FLOORS = (
     ("errors",),

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from .. import wire
 from ..errors import InvalidInput, NotFound
+from ..feed import merged
+from ..gpus.model import Lease
 from ..gpus.names import CardNames
+from ..homemessages import HomeEvent
 from ..messages import NotebookView, OpenAnswer, RunView, StartRequest
+from ..notebooks.homenews import HomeNews
 from ..notebooks.manager import Manager
 from ..notebooks.model import LIVE, Notebook
 from ..notebooks.ports import Leases, Logs
@@ -20,13 +24,15 @@ from ..people.register import Register
 from .routes import Ask, Created, Route, Stream
 
 MOST_LINES = 10_000
+EVENTS = "text/event-stream"
 STILL_HERE = ": still here\n\n"
 
 
 class Showcase:
     """Turns rows into what people see; used by every route that shows notebooks."""
 
-    def __init__(self, roster: Roster, leases: Leases, names: CardNames, url: Callable[[str], str]) -> None:
+    def __init__(self, roster: Roster, leases: Leases, names: CardNames, url: Callable[[str], str], news: HomeNews) -> None:
+        self.news = news
         self._roster = roster
         self._leases = leases
         self._names = names
@@ -38,7 +44,10 @@ class Showcase:
     async def show_all(self, rows: list[Notebook], asker: str | None = None) -> list[NotebookView]:
         """As `asker` may see them; without one, each as its owner does."""
         leases, names = await self._leases.leases(), self._names.known()
-        return [view(row, self._roster.passing(row.id), Sight(leases, names, self._url(row.id), own=asker in (None, row.owner))) for row in rows]
+        return [view(row, self._roster.passing(row.id), self._sight(row, leases, names, asker)) for row in rows]
+
+    def _sight(self, row: Notebook, leases: Sequence[Lease], names: Mapping[str, str], asker: str | None) -> Sight:
+        return Sight(leases, names, self._url(row.id), own=asker in (None, row.owner), home=self.news.of(row.owner))
 
 
 class NotebookRoutes:
@@ -61,7 +70,7 @@ class NotebookRoutes:
             Route("POST", one + "/open", "A one-time link to its editor", OpenAnswer, self.open),
             Route("GET", one + "/runs", "Its runs, newest first", tuple[RunView, ...], self.runs),
             Route("GET", one + "/logs", "What its editor printed", str, stream=self.log, content_type="text/plain", query=log_query),
-            Route("GET", "/v1/events", "Yours now, then each change", NotebookView, stream=self.events, content_type="text/event-stream"),
+            Route("GET", "/v1/events", "Yours now, then each change; also of your home", NotebookView, stream=self.events, content_type=EVENTS),
         ]
 
     async def all(self, ask: Ask) -> list[NotebookView]:
@@ -111,15 +120,24 @@ class NotebookRoutes:
         return row is None or row.state not in LIVE
 
     async def events(self, ask: Ask, stream: Stream) -> None:
-        with self._roster.changes.subscribe() as changes:
+        with self._roster.changes.subscribe() as rows, self._showcase.news.changes.subscribe() as homes:
             for shown in await self.all(ask):
                 await stream.send(event("notebook", wire.encode(shown)))
             await stream.send(event("synced", "{}"))
-            async for change in changes:
-                if change is None:
-                    await stream.send(STILL_HERE)
-                elif change.notebook.owner == ask.person.name:
-                    await stream.send(await self._change(change))
+            feeds: tuple[AsyncIterator[Change | HomeEvent | None], ...] = (rows, homes)
+            both: AsyncGenerator[Change | HomeEvent | None, None] = merged(*feeds)
+            async with aclosing(both) as changes:
+                async for change in changes:
+                    await self._pass_on(ask.person.name, change, stream)
+
+    async def _pass_on(self, person: str, change: Change | HomeEvent | None, stream: Stream) -> None:
+        if change is None:
+            await stream.send(STILL_HERE)
+        elif isinstance(change, HomeEvent):
+            if change.person == person:
+                await stream.send(event("home", wire.encode(change)))
+        elif change.notebook.owner == person:
+            await stream.send(await self._change(change))
 
     async def _change(self, change: Change) -> str:
         if change.gone:

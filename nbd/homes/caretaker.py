@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from ..errors import Conflict, NbdError, NotFound
+from ..errors import Conflict, NbdError, NotFound, Unreachable
 from ..homemessages import KeptView, PruneView
 from ..messages import SnapshotView, VerifyView
 from . import views
@@ -64,10 +64,12 @@ class Caretaker:
     async def prune(self, person: str, *, dry_run: bool) -> PruneView:
         """Raises Conflict while something else is done with what is kept, or where saves came between each time; Refused(code=clock), Damaged."""
         with self._turn(person):
+            self._refuse_while_away(person)
             return await self._prune(person, dry_run=dry_run)
 
     async def forget(self, person: str, snapshot: str) -> SnapshotView:
         with self._turn(person):
+            self._refuse_while_away(person)
             repository = await self._repository(person)
             listed = one_of(repository, snapshot)
             await forget(repository, listed.id)
@@ -81,6 +83,10 @@ class Caretaker:
             found = await self._vault.verify(person, share)
             await self._remember(person, found, whole=share >= 1)
             return VerifyView(found.good, found.snapshots, found.objects, found.bytes, tuple(found.damages), tuple(found.paths))
+
+    def _refuse_while_away(self, person: str) -> None:
+        if self._vault.spooled(person):
+            raise Unreachable("snapshots wait on this box for a store that is away: nothing is dropped meanwhile", code="store_away")
 
     async def _look_after(self, person: str) -> None:
         note, now = await self._notes.read(person), self._wall()
@@ -119,7 +125,8 @@ class Caretaker:
         else:
             raise Conflict("the home was saved again and again meanwhile: nothing was dropped", hint="it is tried again", retryable=True)
         if not dry_run:
-            await self._notes.change(person, pruned=self._wall())
+            dropped = (await self._notes.read(person)).dropped + len(plan.drop)
+            await self._notes.change(person, pruned=self._wall(), dropped=dropped)
             await self._vault.note(person, repository)
         return pruned(person, plan, done=not dry_run)
 

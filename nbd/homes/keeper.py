@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from ..errors import HostUnfit, NbdError, Unreachable
+from ..homemessages import HomeBrief
 from .careful import Careful
 from .changes import Changes, changes, weight
 from .fitness import fit, worked_in
@@ -23,7 +24,7 @@ from .proof import changed_since
 from .repository import Repository
 from .restorer import Progress, Restorer
 from .snapshotter import home_entry
-from .standing import Circumstances, Move, Verdict, head_of, verdict
+from .standing import Circumstances, Move, Verdict, head_of, stranger, verdict
 from .tops import SKELETON, tops_of
 from .walk import entries_of
 
@@ -126,6 +127,26 @@ class Keeper:
         note = await self._notes.read(person)
         parted = (PARTED.format(note.parted[:12]),) if note.parted else ()
         return (*parted, DAMAGED.format(note.damages[0])) if note.damages else parted
+
+    async def people(self) -> list[str]:
+        return await self._notes.people()
+
+    async def met(self, person: str, root: Root) -> None:
+        """Where another box has saved beside this one: what it had is kept, and the person is told."""
+        note = await self._notes.read(person)
+        other = stranger(root, self._means.vault.box, (note.brought, note.told))
+        if other is not None and not note.bringing:
+            log.warning("another box, %s, works in the home of %s at the same time: both are kept", other.box, person)
+            await self._notes.change(person, told=other.id, parted=other.id)
+            await self.keep_both(person)
+
+    async def brief(self, person: str) -> HomeBrief:
+        """What the note says."""
+        note = await self._notes.read(person)
+        return HomeBrief(
+            person, half=bool(note.bringing), brought=note.brought, alarms=await self.alarms(person), pruned=note.pruned / 1e9 or None, dropped=note.dropped,
+            verified=max(note.sampled, note.proven) / 1e9 or None, damages=note.damages,
+        )  # fmt: skip
 
     async def half(self, person: str) -> bool:
         """Whether it is being brought, or was and came to no end."""

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ..errors import InvalidInput, NbdError
-from .model import HomeRequest, Kind
+from .model import HomeRequest, Kind, Root
 from .ports import Homes, Ignores, OpenHome
 from .repository import Repository
 from .snapshotter import Report, Request, Snapshotter
@@ -85,6 +85,11 @@ class Looker:
         if self._repository is None or not self._vault.current(self._home.person, self._repository):
             self._repository = await self._vault.open(self._home.person)
         return self._repository
+
+    @property
+    def root(self) -> Root | None:
+        """What the pointer named when this box last met it; None while that is not at hand."""
+        return self._repository.root if self._repository else None
 
     def forget(self) -> None:
         """What is known of the store: it failed, or is not needed any more."""

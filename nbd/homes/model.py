@@ -77,6 +77,8 @@ class HomeNote:
     """Since when this box looks after it; nanoseconds since 1970, as the next three."""
     pruned: int = 0
     """When what the retention does not keep was dropped last."""
+    dropped: int = 0
+    """How many snapshots that was, in all."""
     sampled: int = 0
     proven: int = 0
     """When a part, and when all of what is kept was last read and found to be what was stored, or not."""

@@ -7,6 +7,7 @@ proven by a look, still `head` (FORWARD). Otherwise both are kept, and the perso
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -64,6 +65,12 @@ def verdict(now: Circumstances) -> Verdict:
     if now.unchanged:
         return Verdict(Move.FORWARD, "it is as this box last kept it, and another box has worked in it since")
     return Verdict(Move.PARTED, "another box has worked in it, and so has somebody here")
+
+
+def stranger(root: Root, box: str, known: Collection[str]) -> Listed | None:
+    """Another box's newest snapshot, unless it is among the `known`: brought here, or told of."""
+    newest = max((one for one in root.snapshots if one.box not in (box, "")), key=lambda one: one.time, default=None)
+    return None if newest is None or newest.id in known else newest
 
 
 def head_of(root: Root, box: str, brought: str) -> Listed | None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 
 from ..errors import InvalidInput, NbdError, NotFound, Refused
+from ..homemessages import HomeBrief
 from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, SnapshotView, Unkept
 from . import views
 from .comparer import compare
@@ -69,6 +70,28 @@ class Steward:
         if guardian.known.protected is None and not guardian.working:
             await self._first_look(guardian)
         return await self._view(guardian)
+
+    async def briefs(self) -> tuple[HomeBrief, ...]:
+        """How each home stands of which anything is known here; quick, and it asks no store."""
+        people = sorted({*self._guardians, *await self._keeper.people()})
+        return tuple([await self._brief(person) for person in people])
+
+    async def _brief(self, person: str) -> HomeBrief:
+        guardian, brief = self._guardians.get(person), await self._keeper.brief(person)
+        spooled = self._means.vault.spooled(person)
+        brief = replace(brief, spooled_bytes=spooled.bytes if spooled else 0)
+        if guardian is None:
+            return brief
+        root = guardian.work.looker.root
+        if root is not None:
+            await self._keeper.met(person, root)
+        known, work = guardian.known, guardian.work
+        unsaved = await work.weigh_unsaved()
+        return replace(
+            brief, watched=self._in_use(person), protected=views.seconds(work.protected()), trouble=known.trouble.message if known.trouble else "",
+            since=views.seconds(known.since), pending=guardian.pending(), withheld=views.withheld(guardian),
+            unsaved_bytes=unsaved.bytes if unsaved else 0,
+        )  # fmt: skip
 
     async def snapshots(self, home: HomeRequest) -> list[SnapshotView]:
         repository = await self._means.vault.find(home.person)

@@ -78,6 +78,8 @@ class Vault:
 
     async def peek(self, person: str) -> Root | None:
         """What the pointer names, by two small requests. None where there never was a snapshot. Raises as `open`."""
+        if self.outbox and (spooling := await self.outbox.repository(person)):
+            return spooling.root
         store, highest = self._stores(person), await self._sequences.highest(person)
         try:
             sealed = (await store.fetch(POINTER)).data

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from .. import wire
 from ..errors import KINDS, HostUnfit, NbdError, Unreachable
+from ..homemessages import HomesBrief
 from ..homes.model import HomeReady, HomeRequest
 from ..homes.wishes import EventsOffer, FlushWish, InUse, RestoreWish
 from ..messages import HomeView, ProblemAnswer, RestoreRequest, RestoreView
@@ -86,6 +87,9 @@ class SyncHomes:
         held = await self.ask("watch", InUse(homes, offer))
         if self._events and offer.group not in ("", held.get("group")):
             await self._events.hand_over()
+
+    async def briefs(self) -> HomesBrief:
+        return wire.load(HomesBrief, await self.ask("briefs", {}))
 
     async def status(self, who: Occupant) -> HomeView:
         return wire.load(HomeView, await self.ask("status", home_of(who)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import HostUnfit, NbdError
+from ..homemessages import HomeBrief
 from ..messages import HomeView, Progress, RestoreView
 from .model import Notebook, Phase
 
@@ -38,6 +39,15 @@ def saving(phase: str, view: HomeView | None) -> Progress:
         return Progress(phase, "saving the home")
     done, total = view.saving.done, max(view.saving.total, view.saving.done)
     return Progress(phase, f"saving the home: {amount(done)} of {amount(total)}", round(done / total, 3) if total else None)
+
+
+def waits(row: Notebook, home: HomeBrief | None) -> str:
+    """What of the home that a stopped notebook left is not in the store yet; empty for nothing."""
+    if home is None or not (home.spooled_bytes or any(words.endswith(name(row)) for words in home.pending)):
+        return ""
+    if home.spooled_bytes:
+        return f"its home waits on this box for a store that is away ({amount(home.spooled_bytes)})"
+    return f"its home is not in the store yet{f': {home.trouble}' if home.trouble else ''}"
 
 
 def waiting(error: NbdError) -> Progress:

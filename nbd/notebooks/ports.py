@@ -11,6 +11,7 @@ from typing import Protocol
 
 from ..attachments import BringView
 from ..gpus.model import Grant, Lease, Refusal, Request
+from ..homemessages import HomesBrief
 from ..homes.attached_model import Attachment
 from ..messages import HomeView, RestoreView
 from ..unixdoor import Place
@@ -122,6 +123,9 @@ class Homes(Protocol):
 
     async def watch(self, used: Sequence[Occupant]) -> None:
         """Notebooks run in exactly these homes: they are kept, all others rest. May be told again and again."""
+
+    async def briefs(self) -> HomesBrief:
+        """How all homes stand of which anything is known. Raises Unreachable."""
 
     async def status(self, who: Occupant) -> HomeView:
         """How the home is kept, and how far what is just being saved is. Raises Unreachable."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import NbdError
 from . import homecoming
+from .homenews import HomeNews
 from .model import Notebook, Occupant, State
 from .ports import Homes, People
 from .roster import Passing, Roster
@@ -30,17 +31,18 @@ class Pace:
 
 
 class Protector:
-    def __init__(self, homes: Homes, people: People, roster: Roster, pace: Pace = Pace()) -> None:
-        self._homes, self._people, self._roster, self._pace = homes, people, roster, pace
+    def __init__(self, homes: Homes, people: People, roster: Roster, news: HomeNews, pace: Pace = Pace()) -> None:
+        self._homes, self._people, self._roster, self._news, self._pace = homes, people, roster, news, pace
         self._telling = asyncio.Lock()
         self._trouble = ""
 
     async def tell(self) -> None:
-        """Which homes are in use now. Told at each change and at each reconcile, so that a sync that was restarted knows again."""
+        """Which homes are in use now, and how all stand. At each change and at each reconcile, so that a sync that was restarted knows again."""
         trouble = ""
         try:
             async with asyncio.timeout(min(TELL_SECONDS, self._pace.flush_seconds)), self._telling:
                 await self._homes.watch(await self._used())
+                self._roster.again(self._news.take(await self._homes.briefs()))
         except (NbdError, TimeoutError) as error:
             trouble = str(error) or "sync is silent"
         if trouble and trouble != self._trouble:

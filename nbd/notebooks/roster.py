@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,6 +63,12 @@ class Roster:
         if notebook in self._rows and self._passing.get(notebook) != passing:
             self._passing[notebook] = passing
             self.changes.publish(Change(self._rows[notebook]))
+
+    def again(self, owners: Collection[str]) -> None:
+        """What is shown of their notebooks may be otherwise now, though the rows are as they were."""
+        for row in self._rows.values():
+            if row.owner in owners:
+                self.changes.publish(Change(row))
 
     async def add(self, row: Notebook) -> None:
         """The row is known to this process before it is durable, so that two callers cannot both make it."""

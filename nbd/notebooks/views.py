@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from ..editors import EDITORS
 from ..gpus.model import Lease
+from ..homemessages import HomeBrief
 from ..messages import FailureView, LeaseView, NotebookView, RunView
+from . import homecoming
 from .failure import PERSONS_FAULT
 from .model import Failure, Notebook, Run, State
 from .roster import Passing
@@ -30,6 +32,8 @@ class Sight:
     cards: Mapping[str, str]
     """The name of each card by its UUID; one that the driver does not show keeps its UUID."""
     url: str
+    home: HomeBrief | None = None
+    """How its owner's home stands, where that is known."""
     own: bool = True
     """False for an admin who looks at somebody's: they are not told what its editor wrote, nor to do what only the owner may."""
 
@@ -38,6 +42,8 @@ def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
     mine = [lease for lease in sight.leases if lease.notebook == row.id]
     names = tuple(sight.cards.get(lease.card, lease.card) for lease in mine)
     sentence, hint = say(row, passing, names, own=sight.own)
+    if row.state is State.STOPPED and sight.own and (waits := homecoming.waits(row, sight.home)):
+        sentence, hint = f"{sentence}; {waits}", f"how it goes on: nbctl home status; {hint}"
     failure = row.failure
     return NotebookView(
         id=row.id,

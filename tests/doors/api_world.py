@@ -25,6 +25,7 @@ from nbd.api.door import DoorRoutes, Gatekeeper
 from nbd.api.homecare import HomeCareRoutes
 from nbd.api.homes import HomeRoutes
 from nbd.api.machine import Health, MachineRoutes, Site
+from nbd.api.metrics import MetricsRoutes
 from nbd.api.notebooks import NotebookRoutes, Showcase
 from nbd.api.routes import Route
 from nbd.api.server import Server, listening_socket
@@ -33,6 +34,7 @@ from nbd.errors import InvalidInput, NbdError
 from nbd.gpus.names import CardNames
 from nbd.homemessages import PruneView
 from nbd.homes.model import HomeRequest
+from nbd.host.metrics import exposition
 from nbd.messages import (
     CheckReport,
     DifferenceView,
@@ -169,7 +171,8 @@ class ApiWorld:
 
     def _routes(self) -> list[Route]:
         house = self.house
-        showcase = Showcase(house.roster, house.leases, CardNames(house.driver), lambda notebook: f"http://{notebook}.nbd.localhost:8686/")
+        address = "http://{}.nbd.localhost:8686/"
+        showcase = Showcase(house.roster, house.leases, CardNames(house.driver), address.format, house.news)
         limits = HostLimits(20_000, 16_000, 8, 64 * GIB)
         site = Site("/test", "box", 1.0, PAGES, "localhost/nbd/", lambda: PROFILES, "cpu", limits, house.manager.reconcile)
         health = Health({"podman": self.podman_health}, lambda _: None, time.monotonic)
@@ -178,6 +181,7 @@ class ApiWorld:
             *MachineRoutes(house.pool, house.roster, Images(self.images), site, health).routes(),
             *HomeRoutes(self.sync).routes(),
             *HomeCareRoutes(self.sync).routes(),
+            *MetricsRoutes(house.news, exposition, lambda: house.now).routes(),
             *DoorRoutes(self.register, house.roster, showcase, FakeFolders(house.machine).socket, PAGES).routes(),
         ]
 

@@ -15,6 +15,7 @@ from nbd import wire
 from nbd.attachments import BringView
 from nbd.errors import Conflict, Deadline, HostUnfit, NbdError, StartFailed
 from nbd.gpus.model import Lease
+from nbd.homemessages import HomeBrief, HomesBrief
 from nbd.homes.attached_model import Attachment
 from nbd.messages import HomeView, RestoreView, Saving, SnapshotView
 from nbd.notebooks.model import Notebook, Occupant, Run
@@ -66,6 +67,8 @@ class FakeMachine:
     homes_fit: bool = True
     sync_trouble: NbdError | None = None
     store_seconds: float = 0.0
+    briefs: dict[str, HomeBrief] = field(default_factory=dict)
+    """How homes stand, by their person."""
     to_bring: int = 0
     """Steps until the home is what its snapshots have."""
     bring_trouble: NbdError | None = None
@@ -294,6 +297,11 @@ class FakeHomes:
         if self._machine.sync_trouble:
             raise self._machine.sync_trouble
         self._machine.watched = {who.name for who in used}
+
+    async def briefs(self) -> HomesBrief:
+        if self._machine.sync_trouble:
+            raise self._machine.sync_trouble
+        return HomesBrief(tuple(self._machine.briefs.values()))
 
     async def status(self, who: Occupant) -> HomeView:
         saving = Saving(3 << 20, 12 << 20) if self._machine.store_seconds else None

@@ -10,7 +10,7 @@ import pytest
 from nbd.errors import HostUnfit, NbdError, Unreachable
 from nbd.homes.fitness import Top, fit, worked_in
 from nbd.homes.model import FORMAT, HomeFacts, HomeRequest, Kind, Listed, Root
-from nbd.homes.standing import Circumstances, Move, head_of, verdict
+from nbd.homes.standing import Circumstances, Move, head_of, stranger, verdict
 from nbd.messages import RestoreView, SnapshotView
 from nbd.notebooks import homecoming
 
@@ -95,6 +95,9 @@ def test_whose_snapshots_are_whose() -> None:
     assert head_of(root, "here", "") == MINE
     assert head_of(root, "here", "bb") == OTHER
     assert head_of(root, "third", "") is None
+    assert stranger(root, "here", {""}) == OTHER
+    assert stranger(root, "here", {"bb"}) is None
+    assert stranger(root, "there", {""}) == MINE
     assert head_of(Root(FORMAT, 1, 0, snapshots=(MINE, OTHER, later)), "here", "bb") == later
     unnamed = Root(FORMAT, 1, 0, snapshots=(Listed("dd", 1, "", "save"),))
     assert head_of(unnamed, "here", "") == unnamed.snapshots[0]

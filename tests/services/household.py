@@ -12,6 +12,7 @@ from nbd.gpus.pool import Pool
 from nbd.messages import StartRequest
 from nbd.notebooks.attach import Ground
 from nbd.notebooks.attacher import Attacher
+from nbd.notebooks.homenews import HomeNews
 from nbd.notebooks.images import Images
 from nbd.notebooks.lives import Hands, Lives, Rules
 from nbd.notebooks.manager import Manager
@@ -78,9 +79,9 @@ class Household:
             FakeContainers(machine, instance), FakeNetworks(machine), FakeProcesses(machine), FakeEditors(machine), FakeHomes(machine),
             FakeFolders(machine), FakeLogs(), FakePeople(), pool, self.leases, Images(FakeImageStore(machine)), clocks,
         )  # fmt: skip
-        self.pool, self.roster = pool, Roster(self.store)
+        self.pool, self.roster, self.news = pool, Roster(self.store), HomeNews(lambda: self.now)
         house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)
-        protector = Protector(parts.homes, parts.people, self.roster, Pace(0.2, 0.02))
+        protector = Protector(parts.homes, parts.people, self.roster, self.news, Pace(0.2, 0.02))
         stopper = Stopper(parts, self.roster, self.release_seconds, kill_seconds=0.05)
         ground = Ground("/attached", Occupant("nobody", 65534, 65534, "/"))
         attacher = Attacher(FakeAttachments(machine), parts.people, self.roster, ground, 0.2)

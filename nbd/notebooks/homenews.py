@@ -1,0 +1,42 @@
+"""What core knows of everybody's homes: how each stands, as sync said last, and what happened, for those who listen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from ..feed import Feed
+from ..homemessages import HomeBrief, HomeEvent, HomeEventKind, HomesBrief
+from .tidings import tidings
+
+log = logging.getLogger(__name__)
+QUIET = frozenset({HomeEventKind.PROTECTED, HomeEventKind.RESTORED, HomeEventKind.PRUNED, HomeEventKind.WHOLE})
+
+
+class HomeNews:
+    def __init__(self, wall: Callable[[], float]) -> None:
+        self._wall = wall
+        self._briefs: dict[str, HomeBrief] = {}
+        self.store = HomesBrief().store
+        self.changes: Feed[HomeEvent] = Feed()
+
+    def take(self, said: HomesBrief) -> frozenset[str]:
+        """Whose home stands otherwise than before, in what is shown beside a notebook."""
+        moved = set()
+        for brief in said.homes:
+            before = self._briefs.get(brief.person)
+            for event in tidings(before, brief, self._wall()):
+                level = logging.INFO if event.kind in QUIET else logging.WARNING
+                log.log(level, "%s: %s", event.person, event.text, extra={"NBD_USER": event.person, "NBD_EVENT": f"home_{event.kind}"})
+                self.changes.publish(event)
+            if before is None or (before.pending, before.spooled_bytes > 0) != (brief.pending, brief.spooled_bytes > 0):
+                moved.add(brief.person)
+            self._briefs[brief.person] = brief
+        self.store = said.store
+        return frozenset(moved)
+
+    def of(self, person: str) -> HomeBrief | None:
+        return self._briefs.get(person)
+
+    def all(self) -> tuple[HomeBrief, ...]:
+        return tuple(self._briefs.values())

@@ -33,7 +33,11 @@ class Bringer:
         """Raises what the store raises, HostUnfit(no_space), Unreachable when the hands are gone: what came down so far is found again."""
         await self._remove(plan, here)
         downloads = [action for action in plan.of(Do.DOWNLOAD) if await self._is_object(action)]
+        await self._make_way({action.path for action in downloads}, here)
         made = await self._folders(downloads, here)
+        # Before it is overwritten, and not after: what comes down must never be taken for a change to the copy there.
+        copied = [path for action in downloads if (was := self._ledger.known.get(path := action.path)) and was.key != path]
+        await self._ledger.note((), copied)
         try:
             await self._files(downloads, folder)
         except NbdError:
@@ -64,7 +68,7 @@ class Bringer:
         self._say([path for path, _ in gone], troubles)
         removed = [path.decode() for (path, _), trouble in zip(gone, troubles, strict=True) if not trouble]
         await self._prune(removed, here)
-        await self._hands.settle()
+        await self._hands.settle([path.encode() for path in removed])
         await self._ledger.note((), removed)
         self._tally.files += len(gone)
 
@@ -74,6 +78,12 @@ class Bringer:
         empty = sorted({folder for path in removed for folder in above(path)} - staying, reverse=True)
         if empty:
             await self._hands.clear([(*split(path.encode()), Thing(Kind.FOLDER, 0, 0)) for path in empty])
+
+    async def _make_way(self, files: set[str], here: Here) -> None:
+        """Folders with nothing in them, where a file is to be."""
+        doomed = sorted((path for path in here.folders if not files.isdisjoint((path, *above(path)))), reverse=True)
+        if doomed:
+            await self._hands.clear([(*split(path.encode()), Thing(Kind.FOLDER, 0, 0)) for path in doomed])
 
     async def _is_object(self, action: Action) -> bool:
         """Some libraries show the mark of an empty folder as an empty object of the folder's name; there is no object of that name."""
@@ -151,7 +161,7 @@ class Bringer:
 
     async def _known(self) -> None:
         if self._fresh:
-            await self._hands.settle()
+            await self._hands.settle([one.path.encode() for one in self._fresh])
             await self._ledger.note(self._fresh)
         self._fresh, self._bytes = [], 0
 

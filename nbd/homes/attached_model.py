@@ -69,6 +69,7 @@ class Here:
     files: Mapping[str, Seen] = field(default_factory=dict)
     closed: Mapping[str, str] = field(default_factory=dict)
     """By path: why neither this nor anything below it is carried."""
+    folders: frozenset[str] = frozenset()
     leftovers: tuple[Seen, ...] = ()
     """What a killed writer left; each named by its whole path."""
 
@@ -80,6 +81,8 @@ class There:
     objects: Mapping[str, Remote] = field(default_factory=dict)
     left: Mapping[str, str] = field(default_factory=dict)
     """By key: why just this one is not carried."""
+    covered: Mapping[str, Remote] = field(default_factory=dict)
+    """Of those, the ones that are left because objects lie below them too."""
     closed: Mapping[str, str] = field(default_factory=dict)
     """By key: why neither this nor anything below it is carried."""
 

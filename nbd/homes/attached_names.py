@@ -63,17 +63,20 @@ def sorted_out(listing: Iterable[Named], closed: dict[str, str], prefix: str = "
             found[key] = named
     folders = {folder for key in found for folder in above(key)}
     objects: dict[str, Remote] = {}
+    covered: dict[str, Remote] = {}
     left: dict[str, str] = {}
     for key, named in found.items():
         marks_folder = key in folders or named.key.endswith("/")
         if marks_folder and not named.remote.size:
             continue
-        why = unfit(key, prefix) or ("it cannot be a file and a folder: objects lie below it too" if marks_folder else "")
+        why = unfit(key, prefix)
+        if not why and marks_folder:
+            covered[key], why = named.remote, "it cannot be a file and a folder: objects lie below it too"
         if why:
             left[key] = why
         else:
             objects[key] = named.remote
-    return There(objects, left, closed)
+    return There(objects, left, covered, closed)
 
 
 def copy_of(path: str, host: str, when: str, number: int = 0) -> str:

@@ -65,6 +65,9 @@ def plan(known: Mapping[str, Known], here: Here, there: There | None, rules: Rul
     for path in sorted(known.keys() | here.files.keys() | (there.objects.keys() if there else set())):
         if not is_closed(path, here, there):
             actions += decide(path, known.get(path), here, there, rules)
+    if rules.writable and there:
+        actions += uncovered(known, here, there)
+        left = {name: why for name, why in left.items() if name not in {action.path for action in actions}}
     actions, withheld = guarded(actions, known, (here, there), rules)
     actions, blocked = passable(actions, here)
     return Plan(tuple(sorted(actions, key=lambda action: (ORDER.index(action.do), action.path))), {**left, **blocked}, withheld)
@@ -75,6 +78,14 @@ def is_closed(path: str, here: Here, there: There | None) -> bool:
         return True
     closed = [here.closed, there.closed] if there else [here.closed]
     return any(name in names for name in (path, *above(path), "") for names in closed)
+
+
+def uncovered(known: Mapping[str, Known], here: Here, there: There) -> Iterator[Action]:
+    """Files that became folders here, and whose objects nobody changed: their deletion there was not carried out yet."""
+    for path, remote in there.covered.items():
+        was = known.get(path)
+        if was is not None and was.version == remote.version and path not in here.files and not is_closed(path, here, There(closed=there.closed)):
+            yield Action(Do.DELETE_THERE, path, "it became a folder here", path, was.version)
 
 
 def decide(path: str, was: Known | None, here: Here, there: There | None, rules: Rules) -> Iterator[Action]:

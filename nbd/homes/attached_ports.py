@@ -50,8 +50,8 @@ class Ledger(Protocol):
 class Hands(Target, Protocol):
     """The folder, written by a process that is its owner."""
 
-    async def settle(self) -> None:
-        """What was written and removed is on the disk when it returns."""
+    async def settle(self, paths: Sequence[bytes]) -> None:
+        """What was written and removed there is on the disk when it returns."""
 
 
 class Shelf(Protocol):

@@ -18,6 +18,7 @@ async def scan(folder: OpenHome, prefix: str = "") -> Here:
     files: dict[str, Seen] = {}
     closed: dict[str, str] = {}
     leftovers: list[Seen] = []
+    folders: list[bytes] = []
     waiting = [b""]
     while waiting:
         some, waiting = waiting[-AT_ONCE:], waiting[:-AT_ONCE]
@@ -26,8 +27,10 @@ async def scan(folder: OpenHome, prefix: str = "") -> Here:
                 if listing.trouble or not path:
                     closed[shown(path)] = listing.trouble or "it is not there"
                 continue
-            waiting += _sorted(path, listing, prefix, (files, closed, leftovers))
-    return Here(files, closed, tuple(leftovers))
+            below = _sorted(path, listing, prefix, (files, closed, leftovers))
+            waiting += below
+            folders += below
+    return Here(files, closed, frozenset(folder.decode() for folder in folders), tuple(leftovers))
 
 
 def _sorted(path: bytes, listing: Listing, prefix: str, found: tuple[dict[str, Seen], dict[str, str], list[Seen]]) -> list[bytes]:

@@ -9,15 +9,20 @@ import ctypes
 import os
 import socket
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..homes.attached_names import above
 from . import frames
+from .beneath import open_beneath
 from .blocking import Blocking
 from .homewriter import SECONDS, DescriptorTarget
 from .restore_child import Hands
 
 HERE = Path()
+FEW = 200
 
 
 class FolderTarget(DescriptorTarget):
@@ -28,8 +33,20 @@ class FolderTarget(DescriptorTarget):
         self._disk = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._syncing = Blocking(1)
 
-    async def settle(self) -> None:
-        await self._syncing.run("the disk", SECONDS, lambda: synced(self._disk))
+    async def settle(self, paths: Sequence[bytes]) -> None:
+        """One by one while they are few: a whole file system has other people's writes in it, too."""
+        work = (lambda: synced(self._disk)) if len(paths) > FEW else (lambda: self._each(paths))
+        await self._syncing.run("the disk", SECONDS, work)
+
+    def _each(self, paths: Sequence[bytes]) -> None:
+        for path in {*paths, b"", *(folder.encode() for one in paths for folder in above(one.decode()))}:
+            # What was removed, or replaced since, is in its folder's hands.
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                descriptor = open_beneath(self._root, path, os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
     def close(self) -> None:
         super().close()
@@ -45,7 +62,7 @@ class AttachedHands(Hands):
         if words["do"] != "settle":
             return await super().answer(words, data)
         try:
-            await self._folder.settle()
+            await self._folder.settle([frames.heard(path) for path in words["paths"]])
         except OSError as error:
             return {"trouble": error.strerror or "cannot be synced"}
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from .. import wire
@@ -13,6 +14,7 @@ from ..homes.attached import AttachedData
 from ..homes.attached_sender import Tally
 from ..homes.attached_wishes import BringWish
 from ..messages import Problem, ProblemAnswer
+from . import frames
 from .remotetarget import RemoteTarget
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,8 @@ BEGINNING = b'{"attachment":'
 
 
 class RemoteHands(RemoteTarget):
-    async def settle(self) -> None:
-        await self.ask({"do": "settle"})
+    async def settle(self, paths: Sequence[bytes]) -> None:
+        await self.ask({"do": "settle", "paths": [frames.told(path) for path in paths]})
 
 
 class AttachedHall:

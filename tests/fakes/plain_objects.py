@@ -18,6 +18,8 @@ class MemoryObjects:
         self.calls: list[tuple[str, str]] = []
         self.trouble: NbdError | None = None
         self.between: Callable[[], None] | None = None
+        self.midway: Callable[[], None] | None = None
+        """What somebody does while a large one goes up."""
         self.closed: dict[str, str] = {}
 
     def set(self, key: str, data: bytes) -> None:
@@ -48,7 +50,12 @@ class MemoryObjects:
 
     async def put_large(self, key: str, content: AsyncIterator[bytes], size: int, expected: str | None) -> str:
         await self._called("put_large", key)
-        data = b"".join([part async for part in content])
+        data = b""
+        async for part in content:
+            data += part
+            act, self.midway = self.midway, None
+            if act:
+                act()
         self._others()
         self._still(key, expected)
         assert len(data) == size

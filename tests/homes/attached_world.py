@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nbd.attachments import AttachedView
 from nbd.homes.attached import AttachedData
@@ -42,6 +43,13 @@ class OneShelf(ShelfFolder):
         return self.bucket
 
 
+class QuickTarget(FolderTarget):
+    """Of a disk that loses nothing: no test takes the power away."""
+
+    async def settle(self, paths: Sequence[bytes]) -> None:
+        return
+
+
 class AttachedWorld:
     def __init__(self, root: Path, bucket: MemoryObjects | None = None, *, writable: bool = True) -> None:
         self.root, self.folder = root, root / "folder"
@@ -57,8 +65,8 @@ class AttachedWorld:
         """Long after every file of a test was written: nothing is just being written."""
         self.build()
 
-    def build(self) -> None:
-        self.shelf = OneShelf(self.root / "sync", self.memory)
+    def build(self, shelf: type[OneShelf] = OneShelf, bucket: Any = None) -> None:
+        self.shelf = shelf(self.root / "sync", bucket or self.memory)
         means = Means(self.shelf, DescriptorHomes(), self.disk, self.wall, "box", 0.02, self.most)
         self.data = AttachedData(means)
 
@@ -73,7 +81,7 @@ class AttachedWorld:
 
     async def start(self) -> Tally:
         """What comes before a notebook starts in it."""
-        hands, tally = FolderTarget(self.folder), Tally()
+        hands, tally = QuickTarget(self.folder), Tally()
         try:
             await self.data.bring(self.attachment, hands, tally)
         finally:

@@ -207,6 +207,14 @@ def test_a_file_that_became_a_folder() -> None:
     assert did(plan(was, Here(files), there, BOTH_WAYS)) == [(Do.DELETE_HERE, "a"), (Do.DOWNLOAD, "a/b")]
 
 
+def test_a_file_that_became_a_folder_and_whose_deletion_was_cut_off() -> None:
+    assert did(two_ways({"a": "1"}, {"a/b": "2"}, {"a": "1", "a/b": "2"})) == [(Do.MEET, "a/b"), (Do.DELETE_THERE, "a")]
+    for was, here in (({}, {"a/b": "2"}), ({"a": "0"}, {"a/b": "2"}), ({"a": "1"}, {"a": "1"})):
+        made = two_ways(was, here, {"a": "1", "a/b": "2"})
+        assert (Do.DELETE_THERE, "a") not in did(made)
+        assert "a" in made.left
+
+
 def test_a_file_in_the_way_stays_and_is_said() -> None:
     made = two_ways({}, {"a": "1"}, {"a/b": "2"})
     assert did(made) == [(Do.UPLOAD, "a")]

@@ -117,15 +117,17 @@ def fish(verbs: Sequence[Verb]) -> Iterator[str]:
     yield "complete -c nbctl -f"
     for arg in EVERYWHERE:
         yield f"complete -c nbctl{fish_flags(arg)}{fish_value(arg)} -d {quoted(arg.help)}"
-    top = " ".join(verb.name for verb in verbs)
+    yield from fish_verbs(verbs, "")
+
+
+def fish_verbs(verbs: Sequence[Verb], before: str) -> Iterator[str]:
+    """The verbs that may come after what `before` tests for, and theirs."""
+    names = " ".join(verb.name for verb in verbs)
     for verb in verbs:
-        yield f"complete -c nbctl -n {quoted(f'not __fish_seen_subcommand_from {top}')} -a {verb.name} -d {quoted(verb.help)}"
-        yield from fish_verb(f"__fish_seen_subcommand_from {verb.name}", verb)
-        inner_names = " ".join(inner.name for inner in verb.verbs)
-        for inner in verb.verbs:
-            here = f"__fish_seen_subcommand_from {verb.name}; and not __fish_seen_subcommand_from {inner_names}"
-            yield f"complete -c nbctl -n {quoted(here)} -a {inner.name} -d {quoted(inner.help)}"
-            yield from fish_verb(f"__fish_seen_subcommand_from {verb.name}; and __fish_seen_subcommand_from {inner.name}", inner)
+        yield f"complete -c nbctl -n {quoted(f'{before}not __fish_seen_subcommand_from {names}')} -a {verb.name} -d {quoted(verb.help)}"
+        here = f"{before}__fish_seen_subcommand_from {verb.name}"
+        yield from fish_verb(here, verb)
+        yield from fish_verbs(verb.verbs, f"{here}; and ")
 
 
 def fish_verb(condition: str, verb: Verb) -> Iterator[str]:

@@ -1,140 +1,212 @@
-"""Homes against restic, both in one run, on one home, into local repositories: `python -m tests.bench.homes [FILES] [MIB]`.
+"""Homes against restic, borg, rclone and `aws s3 sync`, on the same homes in one run: `python -m tests.bench.homes`.
 
-Seconds of the wall clock. nbd's server is a running program, so its start is not counted; restic's is (about 0.7 s of scrypt each, shown apart).
+Three homes: the one of the budgets (20,000 files and one of 1 GiB) and one of many files, both into folders of this disk, and a small one into S3
+(moto: its own speed is in all its rows). On each the same things happen, one after the other, and after each of them every tool has its turn.
+Seconds are of the wall clock and include the start of a program; nbd's runs already, as it does on a box. rclone and aws mirror, and keep no
+history. `--million N` instead measures a look at a home of N files in which nothing changed. Adds its tables to RESULTS.md.
 """
 
 from __future__ import annotations
 
-import asyncio
+import argparse
 import os
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository
-from nbd.homes.restorer import Progress, Restorer
-from nbd.homes.retention import Policy
-from nbd.homes.snapshotter import Report, Request, Snapshotter
-from nbd.homes.verifier import verify
-from nbd.host.codec import MasterKeys
-from nbd.host.folderstore import FolderStore
-from nbd.host.hometree import DescriptorHomes
-from nbd.host.homewriter import DescriptorTarget
-from nbd.host.ignores import IgnoreRules
+from . import backups
+from .backups import Aws, Borg, Bucket, Cost, Nbd, Rclone, Restic, Tool
+from .report import free_port, report, table, verdict
 
-KEYS = MasterKeys(bytes(32))
+MIB = 1 << 20
+VERBS = ("first", "unchanged", "one file saved", "1 KiB in the large file", "its folder renamed", "5 % deleted", "restore one file", "restore all")
+Costs = dict[tuple[str, str], Cost]
+LIMITS = {"first": 0.8, "restore all": 0.8, "1 KiB in the large file": 0.4}
+"""nbd's seconds, as a part of restic's, on the home of the budgets."""
 
 
-def make_home(home: Path, files: int, mebibytes: int) -> None:
-    for number in range(files):
-        folder = home / f"d{number % 97}" / f"e{number % 7}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"f{number}").write_bytes(os.urandom(2500) + b"text " * 500)
-    with (home / "big").open("wb") as file:
-        for _ in range(mebibytes):
-            file.write(os.urandom(1 << 20))
-    os.sync()
+class Home:
+    def __init__(self, folder: Path, files: int, mebibytes: int) -> None:
+        self.path, self.files, self.large = folder / "home", files, mebibytes
+        for number in range(files):
+            where = self.path / f"d{number % 97}/e{number % 7 if files < 50_000 else number // 97 % 100}"
+            if number < 97 * 100:
+                where.mkdir(parents=True, exist_ok=True)
+            (where / f"f{number}").write_bytes(os.urandom(2500) + b"text " * 500)
+        (self.path / "large").mkdir(parents=True)
+        with (self.path / "large/big").open("wb") as file:
+            for _ in range(mebibytes):
+                file.write(os.urandom(MIB))
+        os.sync()
+
+    def change(self, verb: str) -> None:
+        big = self.path / ("renamed/big" if (self.path / "renamed").exists() else "large/big")
+        if verb == "one file saved":
+            (self.path / "d3/e3/saved").write_bytes(os.urandom(5000))
+        elif verb == "1 KiB in the large file":
+            with big.open("r+b") as file:
+                file.seek((self.large // 2) * MIB)
+                file.write(os.urandom(1024))
+        elif verb == "its folder renamed":
+            (self.path / "large").rename(self.path / "renamed")
+        elif verb == "5 % deleted":
+            for path in sorted(self.path.glob("d1*/e*/f*"))[: self.files // 20]:
+                path.unlink()
 
 
-class Restic:
-    def __init__(self, folder: Path) -> None:
-        self.home, self.repository, self.back = folder / "home", folder / "restic", folder / "restic-back"
-        self.environment = {**os.environ, "RESTIC_PASSWORD": "x", "RESTIC_CACHE_DIR": str(folder / "cache")}
-
-    async def init(self) -> None:
-        self("init")
-
-    async def backup(self) -> None:
-        self("backup", str(self.home))
-
-    async def restore(self) -> None:
-        self("restore", "latest", "--target", str(self.back))
-
-    async def nothing(self) -> None:
-        self("cat", "config")
-
-    def __call__(self, *argv: str) -> None:
-        subprocess.run(["restic", "-q", "-r", str(self.repository), *argv], env=self.environment, check=True, stdout=subprocess.DEVNULL)
+def measured(home: Home, tools: Sequence[Tool], folder: Path, bucket: Bucket | None) -> Costs:
+    costs: Costs = {}
+    sizes = {tool.name: 0 for tool in tools}
+    for verb in VERBS:
+        home.change(verb)
+        os.sync()
+        for tool in tools:
+            requests = bucket.requests() if bucket else 0
+            cost = done(tool, verb, folder / f"back {tool.name} {verb}")
+            if bucket:
+                cost.requests = bucket.requests() - requests
+            size = tool.size()
+            cost.stored, sizes[tool.name] = size - sizes[tool.name], size
+            costs[tool.name, verb] = cost
+            print(f"{verb:24} {tool.name:12} {cost.seconds:8.3f} s", flush=True)
+    return costs
 
 
-class Nbd:
-    def __init__(self, folder: Path) -> None:
-        self.home, self.store, self.back = folder / "home", FolderStore(folder / "nbd"), folder / "nbd-back"
-        self.report: Report | None = None
-
-    async def init(self) -> None:
-        self.repository = await Repository.open(self.store, KEYS)
-
-    async def backup(self, dirty: frozenset[bytes] | None = None) -> None:
-        home = await DescriptorHomes().open(str(self.home), None)
-        try:
-            self.report = await Snapshotter(self.repository, IgnoreRules(), time.time_ns).take(home, Request(dirty=dirty))
-        finally:
-            await home.close()
-
-    async def restore(self) -> None:
-        assert self.report is not None
-        self.back.mkdir()
-        target, progress = DescriptorTarget(self.back), Progress()
-        await Restorer(self.repository).restore(self.report.snapshot, b"", target, progress)
-        target.close()
-        assert not progress.damaged
-        assert not progress.skipped
+def done(tool: Tool, verb: str, to: Path) -> Cost:
+    if not verb.startswith("restore"):
+        return tool.backup()
+    cost = tool.restore("d3/e3/saved" if verb == "restore one file" else "", to)
+    shutil.rmtree(to)
+    return cost
 
 
-async def timed(what: Callable[[], Awaitable[object]]) -> float:
-    start = time.perf_counter()
-    await what()
-    return time.perf_counter() - start
+def rows(costs: Costs, tools: Sequence[Tool]) -> list[list[str]]:
+    found = []
+    for verb in VERBS:
+        for tool in tools:
+            cost, mine = costs[tool.name, verb], costs["nbd", verb]
+            ratio = "" if tool.name == "nbd" else f"{mine.seconds / cost.seconds:.2f}"
+            requests = "" if cost.requests is None else f"{cost.requests:,}"
+            stored = f"{cost.stored / 1024:,.0f}" if not verb.startswith("restore") else ""
+            found.append([verb, tool.name, f"{cost.seconds:.2f}", ratio, f"{cost.cpu:.2f}", f"{cost.rss / MIB:.0f}", stored, requests])
+    return found
 
 
-def size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def shown(costs: Costs, tools: Sequence[Tool]) -> str:
+    return table(["", "tool", "s", "nbd : this", "CPU s", "RSS MiB", "stored KiB", "requests"], rows(costs, tools))
 
 
-def show(what: str, mine: float, theirs: float, note: str = "") -> None:
-    print(f"{what:34} nbd {mine:7.3f} s   restic {theirs:7.3f} s   ratio {mine / theirs:5.2f}   {note}")
+def budgets(costs: Costs, saved: Cost, home: Home) -> str:
+    found = []
+    for verb, limit in LIMITS.items():
+        ratio = costs["nbd", verb].seconds / costs["restic", verb].seconds
+        found.append([f"{verb}: nbd : restic", f"{ratio:.2f}", f"<= {limit}", verdict(ratio, limit)])
+    stored = costs["nbd", "1 KiB in the large file"].stored / MIB
+    found.append([f"1 KiB changed in {home.large} MiB, MiB stored", f"{stored:.2f}", "<= 1.5", verdict(stored, 1.5)])
+    found.append(["5 KB saved, told of and durable, s", f"{saved.seconds:.3f}", "<= 0.3", verdict(saved.seconds, 0.3)])
+    found.append(["requests for that", str(saved.requests), "<= 4", verdict(saved.requests or 0, 4)])
+    return table(["budget", "value", "goal", ""], found)
 
 
-async def measure(folder: Path, files: int, mebibytes: int) -> None:
-    restic, nbd = Restic(folder), Nbd(folder)
-    await restic.init()
-    await nbd.init()
-    show("(open the repository)", await timed(nbd.init), await timed(restic.nothing))
-    show("first snapshot", await timed(nbd.backup), await timed(restic.backup))
-    show("nothing changed, all looked at", await timed(nbd.backup), await timed(restic.backup))
-    (folder / "home/d3/e3/saved").write_bytes(os.urandom(5000))
-    mine = await timed(lambda: nbd.backup(frozenset([b"d3/e3"])))
-    show("5 KB file saved, folder known", mine, await timed(restic.backup))
-    with (folder / "home/big").open("r+b") as file:
-        file.seek((mebibytes // 2) << 20)
-        file.write(os.urandom(1024))
-    before = size(folder / "nbd"), size(folder / "restic")
-    mine, theirs = await timed(lambda: nbd.backup(frozenset([b""]))), await timed(restic.backup)
-    after = size(folder / "nbd") - before[0], size(folder / "restic") - before[1]
-    show(f"1 KiB changed in {mebibytes} MiB", mine, theirs, f"stored {after[0] >> 10} KiB / {after[1] >> 10} KiB")
-    show("restore all", await timed(nbd.restore), await timed(restic.restore))
-    show("verify all", await timed(lambda: verify(nbd.store, KEYS)), await timed(lambda: asyncio.to_thread(restic, "check", "--read-data")))
-    plan = await Pruner(nbd.repository).plan(Policy(), time.time_ns())
-    print(f"plan of a prune: keep {len(plan.keep)}, drop {len(plan.drop)}, rewrite {len(plan.rewrite)} blobs")
-    print(f"stored: nbd {size(folder / 'nbd') >> 20} MiB, restic {size(folder / 'restic') >> 20} MiB")
-    print(f"nbd's peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
+def local(asked: argparse.Namespace, files: int, mebibytes: int) -> tuple[str, str]:
+    with workplace() as folder:
+        home = Home(folder, files, mebibytes)
+        makers: dict[str, Callable[[], Tool]] = {
+            "restic": lambda: Restic(home.path, folder, None), "borg": lambda: Borg(home.path, folder),
+            "rclone": lambda: Rclone(home.path, folder, None),
+        }  # fmt: skip
+        with closing(Nbd(home.path, folder, None)) as nbd:
+            tools: list[Tool] = [nbd, *(make() for name, make in makers.items() if name in asked.peers)]
+            costs = measured(home, tools, folder, None)
+            nbd.do("watch")
+            saved = [nbd.do("save", path=str(home.path / f"d3/e{number}/again")) for number in range(5)]
+        goals = budgets(costs, sorted(saved, key=lambda cost: cost.seconds)[2], home) if "restic" in asked.peers else ""
+        return shown(costs, tools), goals
+
+
+def s3(asked: argparse.Namespace) -> str:
+    with workplace() as folder, ExitStack() as stack:
+        home = Home(folder, asked.s3_files, asked.s3_mib)
+        bucket = stack.enter_context(closing(Bucket(folder, free_port())))
+        nbd = stack.enter_context(closing(Nbd(home.path, folder, bucket)))
+        makers: dict[str, Callable[[], Tool]] = {
+            "restic": lambda: Restic(home.path, folder, bucket), "rclone": lambda: Rclone(home.path, folder, bucket),
+            "aws": lambda: Aws(home.path, bucket),
+        }  # fmt: skip
+        tools: list[Tool] = [nbd, *(make() for name, make in makers.items() if name in asked.peers)]
+        return shown(measured(home, tools, folder, bucket), tools)
+
+
+def million(files: int, folders: int) -> str:
+    """The first look stores all; then one is made at which nothing changed, once warm and once after a restart."""
+    found = []
+    with workplace() as folder:
+        home = folder / "home"
+        for number in range(folders):
+            where = home / f"a{number // 1000}/b{number // 20 % 50}/c{number}"
+            where.mkdir(parents=True)
+            for one in range(files // folders):
+                (where / f"file-{one}.txt").write_bytes(b"file %d" % (number * files + one))
+        os.sync()
+        for start in ("", ", after a restart"):
+            with closing(Nbd(home, folder, None)) as nbd:
+                for verb in (f"first look{start}", f"nothing changed{start}", f"again{start}"):
+                    cost = nbd.backup()
+                    print(verb, cost, flush=True)
+                    quick = "" if verb == "first look" else verdict(cost.seconds, 10.0)
+                    found.append([verb, f"{cost.seconds:.1f}", quick, f"{cost.cpu:.1f}", f"{cost.rss / 1e6:.0f}", verdict(cost.rss / 1e6, 300)])
+    return table([f"{files:,} files in {folders:,} folders", "s", "<= 10", "CPU s", "RSS MB", "<= 300"], found)
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="nbd-bench-", dir="/var/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def options() -> argparse.Namespace:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--files", type=int, default=20_000)
+    asked.add_argument("--mib", type=int, default=1024)
+    asked.add_argument("--many", type=int, default=200_000, help="files of the second home")
+    asked.add_argument("--s3-files", type=int, default=2_000)
+    asked.add_argument("--s3-mib", type=int, default=64)
+    asked.add_argument("--peers", default="restic,borg,rclone,aws", type=lambda text: text.split(","))
+    asked.add_argument("--only", default="budget,many,s3", type=lambda text: text.split(","))
+    asked.add_argument("--million", type=int, metavar="N")
+    asked.add_argument("--folders", type=int, default=50_000, help="of that home")
+    asked.add_argument("--note", default="", help="a sentence for RESULTS.md")
+    asked.add_argument("--no-record", action="store_const", const=None, dest="note", help="print only")
+    return asked.parse_args()
+
+
+def parts(asked: argparse.Namespace) -> Iterator[str]:
+    if "budget" in asked.only:
+        costs, goals = local(asked, asked.files, asked.mib)
+        yield f"{asked.files:,} files of 5 KB and one of {asked.mib} MiB, into a folder:\n\n{costs}"
+        yield goals
+    if "many" in asked.only:
+        costs, _ = local(asked, asked.many, 16)
+        yield f"{asked.many:,} files of 5 KB and one of 16 MiB, into a folder:\n\n{costs}"
+    if "s3" in asked.only:
+        yield f"{asked.s3_files:,} files of 5 KB and one of {asked.s3_mib} MiB, into S3 (moto):\n\n{s3(asked)}"
 
 
 def main() -> None:
-    files, mebibytes = (int(word) for word in (sys.argv[1:] or ["5000", "256"]))
-    folder = Path(tempfile.mkdtemp(prefix="nbd-bench-"))
-    try:
-        make_home(folder / "home", files, mebibytes)
-        asyncio.run(measure(folder, files, mebibytes))
-    finally:
-        shutil.rmtree(folder)
+    asked = options()
+    if asked.million:
+        report("homes.py --million", asked.note, million(asked.million, asked.folders))
+        return
+    if lacking := backups.missing():
+        raise SystemExit(f"{', '.join(lacking)}: not installed. packaging/dev/setup bench")
+    if "s3" in asked.only and "aws" in asked.peers:
+        backups.install()
+    report("homes.py", asked.note, *parts(asked))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from ..errors import InvalidInput, NbdError
+from ..errors import InvalidInput, NbdError, NotFound
 from ..homemessages import ForgetRequest, PruneRequest, PruneView
 from ..messages import SnapshotView
 from .client import parsed, typed, typed_all
@@ -45,10 +45,15 @@ def _tell_pruned(call: Call, view: PruneView) -> None:
 
 def forget(call: Call) -> int:
     listed = typed_all(SnapshotView, call.client.get("/v1/home/snapshots"))
-    found = [one for one in listed if one.id.startswith(call.args.snapshot)]
-    if len(found) == 1 and not call.args.yes:
+    asked = call.args.snapshot
+    found = [one for one in listed if asked and one.id.startswith(asked)]
+    if not found:
+        raise NotFound(f"you have no snapshot {asked[:70]!r}", hint="see: nbctl home snapshots")
+    if len(found) > 1:
+        raise InvalidInput(f"{len(found)} snapshots have an id that begins with {asked!r}", hint="say more of it", code="ambiguous")
+    if not call.args.yes:
         _confirm(call, found[0])
-    message: Any = call.client.post("/v1/home/forget", body=ForgetRequest(found[0].id if len(found) == 1 else call.args.snapshot))
+    message: Any = call.client.post("/v1/home/forget", body=ForgetRequest(found[0].id))
     view = typed(SnapshotView, message)
     emit(call, message, lambda: call.out.tell(f"snapshot {view.id[:SHORT]} of {moment(view.time, call.now)} is forgotten."))
     return 0

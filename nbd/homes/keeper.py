@@ -144,8 +144,8 @@ class Keeper:
         """What the note says."""
         note = await self._notes.read(person)
         return HomeBrief(
-            person, half=bool(note.bringing), brought=note.brought, alarms=await self.alarms(person), pruned=note.pruned / 1e9 or None, dropped=note.dropped,
-            verified=max(note.sampled, note.proven) / 1e9 or None, damages=note.damages,
+            person, half=bool(note.bringing), brought=note.brought, alarms=await self.alarms(person), pruned=note.pruned / 1e9 or None,
+            dropped=note.dropped, verified=max(note.sampled, note.proven) / 1e9 or None, damages=note.damages,
         )  # fmt: skip
 
     async def half(self, person: str) -> bool:

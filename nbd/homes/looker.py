@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import InvalidInput, NbdError
 from .model import HomeRequest, Kind, Root
 from .ports import Homes, Ignores, OpenHome
-from .repository import Repository
+from .repository import Moving, Repository
 from .snapshotter import Report, Request, Snapshotter
 from .vault import Vault
 
@@ -90,6 +90,11 @@ class Looker:
     def root(self) -> Root | None:
         """What the pointer named when this box last met it; None while that is not at hand."""
         return self._repository.root if self._repository else None
+
+    @property
+    def moving(self) -> Moving:
+        """Nothing found, where no look is under way."""
+        return self._repository.moving if self._repository else Moving()
 
     def forget(self) -> None:
         """What is known of the store: it failed, or is not needed any more."""

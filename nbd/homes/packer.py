@@ -48,6 +48,7 @@ class Packer:
         self._ids.add(part)
         self._waiting.append((kind, part, content))
         self._bytes += len(content)
+        self._repository.moving.found += len(content)
         if self._bytes >= PACK_BYTES:
             await self._send()
             if len(self.places) >= MANY_PLACES or self._unnamed >= MANY_BYTES:
@@ -92,6 +93,7 @@ class Packer:
         await self._repository.copies.keep({part: bytes(content) for kind, part, content in blobs if kind in KEPT})
         self.places += places
         self.stored += len(data)
+        self._repository.moving.sent += sum(len(content) for _, _, content in blobs)
         self._unnamed += len(data)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from .. import wire
@@ -29,12 +29,21 @@ AT_ONCE = 8
 COPIED = (b"i", b"s")
 
 
+@dataclass(slots=True)
+class Moving:
+    """Bytes of a look under way: found to be new, and of these already where they are stored."""
+
+    found: int = 0
+    sent: int = 0
+
+
 class Repository:
     def __init__(self, store: ObjectStore, codec: Codec, copies: Copies | None = None) -> None:
         self.store, self.codec = store, codec
         self.root = Root(FORMAT, 0, 0)
         self.box = ""
         """Of which box's home the snapshots are that are committed here."""
+        self.moving = Moving()
         self.copies = copies or Copies()
         self._version: str | None = None
         self.indexes = Indexes()

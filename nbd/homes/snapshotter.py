@@ -11,7 +11,7 @@ from .encoding import encode_part
 from .model import FORMAT, Entry, Listed, Skipped, Snapshot
 from .packer import Packer
 from .ports import Ignores, OpenHome
-from .repository import Repository
+from .repository import Moving, Repository
 from .walk import Dirty, Walk, entries_of
 
 ATTEMPTS = 5
@@ -52,7 +52,7 @@ class Snapshotter:
     async def take(self, home: OpenHome, request: Request) -> Report:
         """Durable in the store when it returns. Raises Refused(home_missing) for a home that is not there or empty all of a sudden, Conflict after
         losing to others again and again, and what the store raises: then nothing was acknowledged, and the next one begins where this ended."""
-        packer = Packer(self._repository)
+        packer, self._repository.moving = Packer(self._repository), Moving()
         try:
             for _ in range(ATTEMPTS - 1):
                 try:
@@ -62,6 +62,7 @@ class Snapshotter:
                     packer.again()
             return await self._attempt(home, request, packer)
         finally:
+            self._repository.moving = Moving()
             await packer.cancel()
 
     async def _attempt(self, home: OpenHome, request: Request, packer: Packer) -> Report:

@@ -212,12 +212,13 @@ class Steward:
             sentence, hint = views.waits(spooled, self._means.vault.where)
         if await self._keeper.half(guardian.home.person):
             sentence, hint = HALF, HALF_HINT
+        unsaved = await work.weigh_unsaved()
         return HomeView(
             guardian.home.path, self._in_use(guardian.home.person), views.seconds(work.protected()), self._means.vault.where, sentence, hint,
             known.trouble.message if known.trouble else "", views.seconds(known.since), guardian.pending(),
             tuple(Unkept(one.path, one.reason) for one in known.skipped), known.skipped_count,
             withheld=views.withheld(guardian), alarms=await self._keeper.alarms(guardian.home.person),
-            unsaved=views.unsaved(await work.weigh_unsaved()), source=work.lookout.name if guardian.watched else "",
+            unsaved=views.unsaved(unsaved), saving=views.saving(work.looker.moving, unsaved), source=work.lookout.name if guardian.watched else "",
             source_why=work.lookout.why, proved=views.seconds(known.proved), waiting=views.waiting(spooled),
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ from ..messages import (
     LossView,
     RoomView,
     RuleView,
+    Saving,
     SnapshotView,
     TextView,
     UnsavedView,
@@ -30,6 +31,7 @@ from .looker import Unsaved
 from .losses import Losses
 from .model import Entry, HomeRequest, Kind, Listed
 from .reader import State, Text
+from .repository import Moving
 from .room import Room, Verdict, amount, monthly
 from .spool import Spooled
 from .surveyor import Survey
@@ -77,6 +79,13 @@ def withheld(guardian: Guardian) -> str:
     if known.trouble is not None and known.trouble.code == "home_missing":
         return known.trouble.message
     return known.withheld
+
+
+def saving(moving: Moving, unsaved: Unsaved | None) -> Saving | None:
+    """How much of what changed is stored; what is already known of it counts as soon as it is found."""
+    if not moving.found:
+        return None
+    return Saving(moving.sent, max(moving.found, unsaved.bytes if unsaved else 0))
 
 
 def unsaved(found: Unsaved | None) -> UnsavedView | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from pathlib import Path
 
 from ..errors import HostUnfit, StateUnusable
+from .fileops import FileOps
 
 
 class SequenceFile:
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, files: FileOps | None = None) -> None:
+        self._path, self._files = path, files
         self._lock = asyncio.Lock()
         self._known: dict[str, int] = {}
         if path.exists():
@@ -37,28 +37,21 @@ class SequenceFile:
         async with self._lock:
             if sequence > self._known.get(person, 0):
                 known = {**self._known, person: sequence}
-                await asyncio.to_thread(write, self._path, json.dumps(known))
+                await asyncio.to_thread(write, self._path, json.dumps(known), self._files)
                 self._known = known
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, files: FileOps | None = None) -> None:
     """The whole file, durable, or as it was. Raises HostUnfit."""
     try:
-        replace(path, text.encode())
+        replace(path, text.encode(), files or FileOps())
     except OSError as error:
         hint = f"make room; look: df -h {path.parent}; df -i {path.parent}"
         raise HostUnfit(f"{path} cannot be written: {error.strerror}", code="state_unfit", hint=hint, retryable=True) from None
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes, files: FileOps) -> None:
     aside = path.with_suffix(".new")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.write_synced(aside, content)
+    files.rename(aside, path)
+    files.sync_folder(path.parent)

@@ -1,13 +1,14 @@
 """A disk that crashes, after SQLite's test6: file operations are recorded, and any state that a power cut could leave is made from them.
 
-At a crash point, bytes that were being written are whole, cut, garbage or absent; each name whose folder was not synced since is, independently
-of all others, as it was durable or as any later operation made it.
+At a crash point, what was being written is whole, cut, garbage or absent, each file by itself; each name whose folder was not synced since is,
+independently of all others, as it was durable or as any later operation made it; a folder whose own name was not synced may be gone with all in it.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from nbd.host.fileops import FileOps
 
 @dataclass(frozen=True)
 class Step:
+    """`what`: begin, write (it is synced), rename, unlink, mkdir, sync; and whatever a test notes for itself."""
+
     what: str
     path: Path
     data: bytes = b""
@@ -32,6 +35,7 @@ class RecordingFiles(FileOps):
             self.steps.append(step)
 
     def write_synced(self, path: Path, data: bytes) -> None:
+        self.note(Step("begin", path, bytes(data)))
         super().write_synced(path, data)
         self.note(Step("write", path, bytes(data)))
 
@@ -44,8 +48,10 @@ class RecordingFiles(FileOps):
         self.note(Step("unlink", path))
 
     def make_folder(self, path: Path) -> None:
+        known = path.is_dir()
         super().make_folder(path)
-        self.note(Step("mkdir", path))
+        if not known:
+            self.note(Step("mkdir", path))
 
     def sync_folder(self, path: Path) -> None:
         super().sync_folder(path)
@@ -59,16 +65,30 @@ class Disk:
     now: dict[Path, bytes | None] = field(default_factory=dict)
     durable: dict[Path, bytes | None] = field(default_factory=dict)
     between: dict[Path, list[bytes | None]] = field(default_factory=dict)
+    folders: set[Path] = field(default_factory=set)
+    """Whose own name is not durable yet."""
+    flying: dict[Path, bytes] = field(default_factory=dict)
+    """Being written."""
+
+    @classmethod
+    def holding(cls, files: Mapping[Path, bytes]) -> Disk:
+        return cls(dict(files), dict(files))
 
     def apply(self, step: Step) -> None:
-        if step.what == "write":
+        if step.what == "begin":
+            self.flying[step.path] = step.data
+        elif step.what == "write":
+            self.flying.pop(step.path, None)
             self._set(step.path, step.data)
         elif step.what == "rename":
             self._set(step.target, self.now[step.path])
             self._set(step.path, None)
         elif step.what == "unlink":
             self._set(step.path, None)
+        elif step.what == "mkdir":
+            self.folders.add(step.path)
         elif step.what == "sync":
+            self.folders = {folder for folder in self.folders if folder.parent != step.path}
             for path in [path for path in self.between if path.parent == step.path]:
                 del self.between[path]
                 self.durable[path] = self.now[path]
@@ -78,18 +98,28 @@ class Disk:
         self.between.setdefault(path, []).append(data)
 
     def crashed(self, in_flight: Step | None, chance: random.Random) -> dict[Path, bytes]:
+        """One state of many. `in_flight`: the next step, which may have been begun."""
         found = {path: data for path, data in self.durable.items() if data is not None}
         for path, later in self.between.items():
             data = chance.choice([self.durable.get(path), *later])
             found.pop(path, None)
             if data is not None:
                 found[path] = data
-        if in_flight is not None and in_flight.what == "write":
-            data = in_flight.data
-            cut = chance.randrange(len(data) + 1)
-            garbled = [data, data[:cut], data[:cut] + chance.randbytes(len(data) - cut), b"", chance.randbytes(len(data))]
-            found[in_flight.path] = chance.choice(garbled)
-        return found
+        flying = dict(self.flying)
+        if in_flight is not None and in_flight.what in ("begin", "write"):
+            flying[in_flight.path] = in_flight.data
+        for path, data in flying.items():
+            found.pop(path, None)
+            left = half_written(data, chance)
+            if left is not None:
+                found[path] = left
+        lost = {folder for folder in self.folders if chance.random() < 0.5}
+        return {path: data for path, data in found.items() if lost.isdisjoint(path.parents)} if lost else found
+
+
+def half_written(data: bytes, chance: random.Random) -> bytes | None:
+    cut = chance.randrange(len(data) + 1)
+    return chance.choice([data, data[:cut], data[:cut] + chance.randbytes(len(data) - cut), b"", chance.randbytes(len(data)), None])
 
 
 def materialise(files: dict[Path, bytes], old: Path, new: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import stat
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from nbd.homes.ports import ObjectStore, OpenHome
 from nbd.homes.repository import Repository
@@ -23,6 +25,7 @@ from nbd.host.hometree import DescriptorHomes
 from nbd.host.homewriter import DescriptorTarget
 from nbd.host.ignores import IgnoreRules
 
+T = TypeVar("T")
 SOAK = int(os.environ.get("NBD_SOAK", "1"))
 """How many times the counts of CI: `make soak` sets it to 10."""
 MASTER = bytes(range(32))
@@ -69,6 +72,21 @@ async def restored(repository: Repository, report: Report, target: Path, path: b
     finally:
         writer.close()
     return progress
+
+
+class Inline(ThreadPoolExecutor):
+    def submit(self, call: Callable[..., T], /, *words: Any, **named: Any) -> Future[T]:
+        done: Future[T] = Future()
+        try:
+            done.set_result(call(*words, **named))
+        except BaseException as error:
+            done.set_exception(error)
+        return done
+
+
+def without_threads() -> None:
+    """From here on `asyncio.to_thread` is a plain call: of ten thousand small ones, the threads would cost most."""
+    asyncio.get_running_loop().set_default_executor(Inline())
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from .homes.snapshotter import Request
 from .homes.publisher import PAUSE_SECONDS, Publisher
 from .homes.steward import Steward
 from .homes.surveyor import Surveyor, Tools
-from .homes.wishes import CompareWish, FlushWish, InUse, LookWish
+from .homes.wishes import CompareWish, FlushWish, InUse, LookWish, ReadyWish
 from .host import privileges, systemd
 from .host.attachedhall import AttachedHall
 from .host.attachedshelf import ShelfFolder
@@ -70,7 +70,7 @@ class Desk:
             return Route("POST", f"/v1/homes/{path}", summary, answer, handler, body=body, who=Who.DOOR)  # type: ignore[arg-type]
 
         return [
-            route("ready", "Make a home ready for a notebook", HomeReady, self.ready, HomeRequest),
+            route("ready", "Make a home ready for a notebook", HomeReady, self.ready, ReadyWish),
             route("accept", "It is as it should be, empty or half", dict[str, str], self.accept, HomeRequest),
             route("watch", "Exactly these homes are in use", dict[str, str], self.watch, InUse),
             route("flush", "A snapshot of what is there now", HomeView, self.flush, FlushWish),
@@ -81,9 +81,9 @@ class Desk:
         ]
 
     async def ready(self, ask: Ask) -> HomeReady:
-        home: HomeRequest = ask.body
-        ready = await self._steward.ready(home)
-        await self._surveyor.admit(home)
+        wish: ReadyWish = ask.body
+        ready = await self._steward.ready(wish.home, in_use=wish.in_use)
+        await self._surveyor.admit(wish.home)
         return ready
 
     async def accept(self, ask: Ask) -> dict[str, str]:

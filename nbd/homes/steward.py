@@ -49,9 +49,9 @@ class Steward:
         for home in used.values():
             await self._watch(await self._guardian(home))
 
-    async def ready(self, home: HomeRequest) -> HomeReady:
-        """Raises as the keeper's."""
-        return await self._keeper.ready(home, in_use=self._in_use(home.person))
+    async def ready(self, home: HomeRequest, *, in_use: bool = False) -> HomeReady:
+        """`in_use`: core's word, which it may not have given to `watch` yet. Raises as the keeper's."""
+        return await self._keeper.ready(home, in_use=in_use or self._in_use(home.person))
 
     async def bring(self, home: HomeRequest, target: Target, progress: Progress) -> SnapshotView:
         """One without an id: there was nothing to bring. Raises as the keeper's."""

@@ -28,6 +28,13 @@ class InUse:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadyWish:
+    home: HomeRequest
+    in_use: bool
+    """Another notebook of the person runs in it: it is left as it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class FlushWish:
     home: HomeRequest
     event: str

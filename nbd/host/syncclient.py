@@ -16,7 +16,7 @@ from .. import wire
 from ..errors import KINDS, HostUnfit, NbdError, Unreachable
 from ..homemessages import HomesBrief
 from ..homes.model import HomeReady, HomeRequest
-from ..homes.wishes import EventsOffer, FlushWish, InUse, RestoreWish
+from ..homes.wishes import EventsOffer, FlushWish, InUse, ReadyWish, RestoreWish
 from ..messages import HomeView, ProblemAnswer, RestoreRequest, RestoreView
 from ..notebooks.model import Occupant
 from . import restorestart, unixhttp
@@ -59,10 +59,10 @@ class SyncHomes:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None]) -> None:
+    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None], *, in_use: bool) -> None:
         """A sync, or a child, that is killed in the middle is no failure: what is left to do is gone on with, a few times."""
         for pause in BRING_PAUSES:
-            answer = wire.load(HomeReady, await self.ask("ready", home_of(who), READY_SECONDS))
+            answer = wire.load(HomeReady, await self.ask("ready", ReadyWish(home_of(who), in_use), READY_SECONDS))
             if not answer.bring:
                 return
             log.info("the home %s is brought to its newest snapshot: %s", who.home, answer.bring)

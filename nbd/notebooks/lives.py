@@ -17,9 +17,9 @@ from ..profiles import Profile
 from .attacher import Attacher
 from .failure import PERSONS_FAULT, of_defect
 from .inquest import Inquest, Profiles
-from .model import LIVE, Failure, State, Want
+from .model import LIVE, USING, Failure, State, Want
 from .ports import Process
-from .protector import USING, Protector
+from .protector import Protector
 from .reconcile import after_crash
 from .roster import Roster
 from .starter import Parts, Starter

@@ -55,6 +55,10 @@ LIVE = frozenset({S.STARTING, S.RUNNING, S.PARKED, S.FROZEN, S.STOPPING})
 """States in which a container, or a frozen one, may exist; no lease outside them."""
 
 
+USING = frozenset({S.RUNNING, S.PARKED, S.FROZEN, S.STOPPING})
+"""States in which somebody works in the home, or did until just now."""
+
+
 class Want(StrEnum):
     RUNNING = "running"
     STOPPED = "stopped"

@@ -114,9 +114,10 @@ class EditorDoor(Protocol):
 
 
 class Homes(Protocol):
-    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None]) -> None:
+    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None], *, in_use: bool) -> None:
         """Return when the home is complete and the person's: one in which nobody has worked, or only another box since, is brought to its newest
-        snapshot, and `tell` hears how far that is. Asked again, it goes on where it was. Raises HostUnfit(home_unfit, home_not_back)."""
+        snapshot, and `tell` hears how far that is. One that is `in_use` by another notebook is left as it is. Asked again, it goes on where it
+        was. Raises HostUnfit(home_unfit, home_not_back)."""
 
     async def accept(self, who: Occupant) -> None:
         """The home is as it should be, empty or half: it is not brought back at the next start, and recorded as it is."""

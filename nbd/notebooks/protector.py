@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from ..errors import NbdError
 from . import homecoming
 from .homenews import HomeNews
-from .model import Notebook, Occupant, State
+from .model import USING, Notebook, Occupant, State
 from .ports import Homes, People
 from .roster import Passing, Roster
 
 log = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
-USING = frozenset({State.RUNNING, State.PARKED, State.FROZEN, State.STOPPING})
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,14 +18,14 @@ from typing import Any, TypeVar
 from ..editors import EDITORS
 from ..errors import Conflict, Deadline, HostUnfit, NbdError, NoCapacity, StartFailed
 from ..gpus.model import Grant, Lease, Refusal, Request
-from ..messages import Progress, Waiting
+from ..messages import Progress, RestoreView, Waiting
 from ..profiles import Profile
 from ..unixdoor import Place
 from . import homecoming, spec
 from .attacher import Attacher
 from .image_trouble import absent
 from .images import Images
-from .model import Notebook, Occupant, Phase
+from .model import USING, Notebook, Occupant, Phase
 from .ports import Containers, EditorDoor, Folders, Gpus, Homes, Leases, Logs, Networks, People, Process, Processes
 from .roster import Passing, Roster
 
@@ -166,10 +166,15 @@ class Starter:
 
     async def _home(self, notebook: str, who: Occupant) -> None:
         """Who said that they wait, waits for a store that is away as for a card."""
+
+        def tell(view: RestoreView) -> None:
+            self._roster.show(notebook, Passing(homecoming.progress(view)))
+
         pause = HOME_PAUSE_SECONDS
         while True:
             try:
-                return await self._parts.homes.ready(who, lambda view: self._roster.show(notebook, Passing(homecoming.progress(view))))
+                in_use = any(row.owner == who.name and row.id != notebook and (row.state in USING or row.container) for row in self._roster.all())
+                return await self._parts.homes.ready(who, tell, in_use=in_use)
             except NbdError as error:
                 row = self._roster.get(notebook)
                 if not (row.wait and error.retryable and error.code == homecoming.NOT_BACK):

@@ -277,11 +277,11 @@ class FakeHomes:
     def __init__(self, machine: FakeMachine) -> None:
         self._machine = machine
 
-    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None]) -> None:
+    async def ready(self, who: Occupant, tell: Callable[[RestoreView], None], *, in_use: bool) -> None:
         machine = self._machine
         if not machine.homes_fit:
             raise HostUnfit(f"the home {who.home} does not exist", code="home_unfit", hint="make it")
-        while machine.to_bring:
+        while machine.to_bring and not in_use:
             if machine.bring_trouble:
                 raise machine.bring_trouble
             await asyncio.sleep(0.001)

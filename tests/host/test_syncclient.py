@@ -20,18 +20,18 @@ async def test_a_start_waits_for_a_sync_that_comes_back(short_path: Path) -> Non
     home = short_path / "home"
     home.mkdir()
     owner = home.stat()
-    asked = asyncio.create_task(homes.ready(Occupant("ada", owner.st_uid, owner.st_gid, str(home)), print))
+    asked = asyncio.create_task(homes.ready(Occupant("ada", owner.st_uid, owner.st_gid, str(home)), print, in_use=False))
     await asyncio.sleep(0)
     assert await homes.health() != "ok"
     sync = asyncio.create_task(syncer.run(config.defaults(), places, stop))
     await asked
     assert await homes.health() == "ok"
     with pytest.raises(HostUnfit, match="does not exist"):
-        await homes.ready(Occupant("ada", owner.st_uid, owner.st_gid, str(short_path / "nowhere")), print)
+        await homes.ready(Occupant("ada", owner.st_uid, owner.st_gid, str(short_path / "nowhere")), print, in_use=False)
     stop.set()
     await sync
 
 
 async def test_a_sync_that_stays_away_is_said(short_path: Path) -> None:
     with pytest.raises(Unreachable, match="the sync program does not answer"):
-        await SyncHomes(short_path / "sync.sock", short_path / "restore.sock").ready(Occupant("ada", 1, 1, "/home/ada"), print)
+        await SyncHomes(short_path / "sync.sock", short_path / "restore.sock").ready(Occupant("ada", 1, 1, "/home/ada"), print, in_use=False)

@@ -185,3 +185,10 @@ async def test_what_is_adopted_is_told_of_and_a_sync_that_forgot_is_told_again(h
     await house.manager.reconcile()
     assert house.machine.watched == {"ada"}
     await house.manager.close()
+
+
+async def test_a_home_in_which_somebody_works_is_left_as_it_is(house: Household) -> None:
+    await house.up("main")
+    house.machine.to_bring = 3
+    await house.up("train")
+    assert house.machine.to_bring == 3

@@ -30,6 +30,8 @@ class Lane:
     tidy: bool = False
     """What killed looks left in the spool has been cleared away."""
     spooled: Spooled | None = None
+    why: str = ""
+    """What kept the first of them from the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Outbox:
         await self._clear(person)
         if not await spooling.begin(local, means.copies(person)):
             raise error
-        lane.repository = await self._opened(person)
+        lane.repository, lane.why = await self._opened(person), error.message
         return lane.repository
 
     @asynccontextmanager
@@ -111,7 +113,7 @@ class Outbox:
             await spooling.tidy(local, lane.repository)
             lane.tidy = True
         if lane.spooled is None:
-            log.warning("the store of %s is away: snapshots wait on this box from now on", person)
+            log.warning("the snapshots of %s wait on this box from now on: %s", person, lane.why or "the store was away before")
         lane.spooled = await self._measured(person)
 
     async def publish(self, person: str) -> None:
@@ -151,7 +153,7 @@ class Outbox:
         except (NbdError, NotFound) as error:
             return Spooled(size, 0, trouble=error.message)
         since = min((listed.time for listed in snapshots), default=None)
-        return Spooled(size, len(snapshots), since, before.trouble if before else "")
+        return Spooled(size, len(snapshots), since, before.trouble if before else self._lane(person).why)
 
     async def _clear(self, person: str) -> None:
         """The pointer first: from then on there is nothing, whatever is left."""

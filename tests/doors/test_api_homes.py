@@ -56,6 +56,14 @@ async def test_what_is_not_below_the_home_is_refused(world: ApiWorld, body: dict
     assert world.sync.asked == []
 
 
+async def test_a_name_that_is_no_text_gets_there_as_it_is(world: ApiWorld) -> None:
+    me = world.me()
+    assert (await me.ask("GET", "/v1/home/text?snapshot=ab&path=a%2F%FF%0A%2B+b")).status == 200
+    assert world.sync.asked[-1][1].path == "a/\udcff\n+ b"
+    assert (await me.ask("POST", "/v1/home/restore", {"path": "a/\udcff"})).status == 200
+    assert world.sync.asked[-1][1][1].path == "a/\udcff"
+
+
 async def test_a_sync_that_is_away_is_said(world: ApiWorld) -> None:
     world.sync.trouble = Unreachable("the sync program does not answer", hint="look at it")
     reply = await world.me().ask("GET", "/v1/home")

@@ -259,8 +259,10 @@ def test_a_path_is_meant_from_where_one_stands(tmp_path: Path) -> None:
 
 
 def test_a_link_is_restored_and_not_where_it_leads(tmp_path: Path) -> None:
-    (tmp_path / "to").symlink_to("/etc")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "to").symlink_to("work")
     assert below("to", str(tmp_path), str(tmp_path)) == "to"
+    assert below("to/paper", str(tmp_path), str(tmp_path)) == "work/paper"
 
 
 @pytest.mark.parametrize(

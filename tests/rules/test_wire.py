@@ -31,6 +31,17 @@ def test_a_notebook_comes_back_as_it_was(notebook: Notebook) -> None:
     assert wire.decode(Notebook, wire.encode(notebook)) == notebook
 
 
+@given(st.binary(max_size=20))
+def test_a_name_that_is_no_text_travels(name: bytes) -> None:
+    request = StartRequest(name.decode("utf-8", "surrogateescape"))
+    sent = wire.encode(request).encode()
+    assert wire.decode(StartRequest, sent) == request
+
+
+def test_text_is_sent_as_it_is() -> None:
+    assert "é" in wire.encode(StartRequest("é"))
+
+
 def test_leases_in_a_label_come_back() -> None:
     leases = (Lease("GPU-a", "n", "bob/train", 1.0), Lease("GPU-b", "n", "bob/train", 1.5, Sharing.SHARED, 8))
     assert wire.decode(tuple[Lease, ...], wire.encode(leases)) == leases

@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
-from xml.sax.saxutils import unescape
 
 import pytest
 
@@ -30,10 +27,10 @@ from nbd.host.stores import Stores, stores_of
 from nbd.host.wrapping import Clock
 from tests.contracts.object_stores import settings_of
 from tests.fakes.fault_server import FAULTS, FaultServer, faulty
-from tests.fakes.object_servers import BUCKET, ROOT_OF_S3, Server, ask, s3
+from tests.fakes.object_servers import BUCKET, Server, s3
 from tests.services.guarded import House, until
 
-from .independent_reader import restore
+from .bucket_reader import BucketReader
 from .world import KEYS, MASTER, SOAK, Tree, World, look
 
 ROUNDS = 12 * SOAK
@@ -57,53 +54,13 @@ def server() -> Iterator[Server]:
         yield found
 
 
-@dataclass
-class Place:
-    """One person's part of the bucket, by the good line."""
-
-    server: Server
-    prefix: str
-    folder: Path
-
-    def keys(self) -> list[str]:
-        found, token = [], ""
-        while True:
-            query = f"list-type=2&prefix={quote(self.prefix, safe='')}/" + (f"&continuation-token={quote(token)}" if token else "")
-            text = self.get(f"/{BUCKET}?{query}").decode()
-            found += [unescape(key) for key in re.findall("<Key>(.*?)</Key>", text)]
-            more = re.search("<NextContinuationToken>(.*?)<", text)
-            if more is None:
-                return found
-            token = more[1]
-
-    def get(self, path: str) -> bytes:
-        status, body = ask(self.server.address, "GET", path, ROOT_OF_S3)
-        assert status == 200, body
-        return body
-
-    def restored(self, snapshot: str = "") -> Tree:
-        """What is really there."""
-        copy = self.folder / "copy"
-        for key in self.keys():
-            path = copy / key.removeprefix(f"{self.prefix}/")
-            if not path.exists() or path.name in ("latest", "config"):  # The others never change; what prune deleted must not be used.
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self.get(f"/{BUCKET}/{quote(key)}"))
-        there = {key.removeprefix(f"{self.prefix}/") for key in self.keys()}
-        for path in [path for path in copy.rglob("*") if path.is_file() and str(path.relative_to(copy)) not in there]:
-            path.unlink()
-        target = self.folder / f"back-{time.monotonic_ns()}"
-        restore(copy, MASTER, target, snapshot)
-        return look(target)
-
-
 @asynccontextmanager
-async def bad_days(server: Server, folder: Path, seed: int, **more: object) -> AsyncIterator[tuple[FaultServer, Stores, Place]]:
+async def bad_days(server: Server, folder: Path, seed: int, **more: object) -> AsyncIterator[tuple[FaultServer, Stores, BucketReader]]:
     async with faulty(server.address, seed, **more) as faults:  # type: ignore[arg-type]
         secrets = {**server.secrets, "endpoint": faults.endpoint}
         settings = replace(settings_of(server, folder, secrets), store_timeout=PATIENCE)
         prefix = f"{folder.name}-{seed}"
-        yield faults, stores_of(settings, f"s3://{BUCKET}/{prefix}", Hasty()), Place(server, f"{prefix}/ada", folder)
+        yield faults, stores_of(settings, f"s3://{BUCKET}/{prefix}", Hasty()), BucketReader(server, f"{prefix}/ada", folder / "copy")
 
 
 def change(home: Path, chance: random.Random, number: int) -> None:
@@ -147,11 +104,11 @@ async def test_what_is_acknowledged_is_there(server: Server, tmp_path: Path, see
         for number in range(ROUNDS):
             change(world.home, chance, number)
             kept.append((await acknowledged(world, f"round {number}"), look(world.home)))
-            assert await asyncio.to_thread(place.restored) == kept[-1][1], number
+            assert await asyncio.to_thread(place.restored, MASTER) == kept[-1][1], number
             if number % 5 == 4:
                 await pruned(world, number)
         report, tree = chance.choice(kept)
-        assert await asyncio.to_thread(place.restored, report.listed.id) == tree, "named ones are kept, whatever was pruned"
+        assert await asyncio.to_thread(place.restored, MASTER, report.listed.id) == tree, "named ones are kept, whatever was pruned"
         faults.share = 0.0
         found = await verify(world.store, KEYS)
         assert found.good, found
@@ -191,7 +148,7 @@ async def test_a_guardian_says_protected_when_it_is(server: Server, tmp_path: Pa
                 return status.protected is not None and status.protected > done and status.sentence.startswith("protected")
 
             await until(told, SETTLES)
-            assert await asyncio.to_thread(place.restored) == look(house.path), number
+            assert await asyncio.to_thread(place.restored, MASTER) == look(house.path), number
         assert sum(faults.met.values()) > 0
 
 
@@ -204,7 +161,7 @@ async def test_each_kind_of_bad_day(server: Server, tmp_path: Path, fault: str) 
         for number in range(3):
             change(world.home, chance, number)
             await acknowledged(world, f"round {number}")
-            assert await asyncio.to_thread(place.restored) == look(world.home), number
+            assert await asyncio.to_thread(place.restored, MASTER) == look(world.home), number
             with suppress(NbdError):
                 await stores("ada").list("")
         assert faults.met[fault] > 0
@@ -222,7 +179,7 @@ async def test_a_store_that_lies_about_all_is_never_believed(server: Server, tmp
             assert said.value.retryable
         faults.share = 0.0
         await acknowledged(world, "at last")
-        assert await asyncio.to_thread(place.restored) == look(world.home)
+        assert await asyncio.to_thread(place.restored, MASTER) == look(world.home)
 
 
 async def test_lines_are_kept_and_no_more_than_so_many(server: Server, tmp_path: Path) -> None:

@@ -117,10 +117,14 @@ class Guardian:
             elif self._over():
                 break
             else:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(step.at):
-                        await self._wake.wait()
+                await self._until(step.at)
         self.work.rest()
+
+    async def _until(self, moment: float | None) -> None:
+        """Or until something happens; None: only that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(moment):
+                await self._wake.wait()
 
     def _over(self) -> bool:
         """Nobody uses the home, and all is in the store."""

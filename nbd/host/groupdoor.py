@@ -39,8 +39,7 @@ class GroupDoor:
             while True:
                 connection, _ = await loop.sock_accept(sock)
                 with connection, suppress(OSError, TimeoutError):
-                    async with asyncio.timeout(SECONDS):
-                        await self._one(connection)
+                    await asyncio.wait_for(self._one(connection), SECONDS)
 
     async def _one(self, connection: sockets.socket) -> None:
         _, uid, _ = CREDENTIALS.unpack(connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, CREDENTIALS.size))

@@ -31,9 +31,9 @@ from .homes.guardian import Means
 from .homes.insight import Insight
 from .homes.keeper import Keeper
 from .homes.model import HomeReady, HomeRequest
+from .homes.publisher import PAUSE_SECONDS, Publisher
 from .homes.room import Policy
 from .homes.snapshotter import Request
-from .homes.publisher import PAUSE_SECONDS, Publisher
 from .homes.steward import Steward
 from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish, ReadyWish

@@ -77,14 +77,12 @@ class Steward:
         return tuple([await self._brief(person) for person in people])
 
     async def _brief(self, person: str) -> HomeBrief:
-        guardian, brief = self._guardians.get(person), await self._keeper.brief(person)
-        spooled = self._means.vault.spooled(person)
-        brief = replace(brief, spooled_bytes=spooled.bytes if spooled else 0)
+        guardian, spooled = self._guardians.get(person), self._means.vault.spooled(person)
+        if guardian is not None and guardian.work.looker.root is not None:
+            await self._keeper.met(person, guardian.work.looker.root)
+        brief = replace(await self._keeper.brief(person), spooled_bytes=spooled.bytes if spooled else 0)
         if guardian is None:
             return brief
-        root = guardian.work.looker.root
-        if root is not None:
-            await self._keeper.met(person, root)
         known, work = guardian.known, guardian.work
         unsaved = await work.weigh_unsaved()
         return replace(

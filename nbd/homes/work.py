@@ -224,6 +224,8 @@ class Work:
         at, wall, told = time.monotonic(), self._means.wall(), self.lookout.told()
         self.known.protected = self.protected()  # It stands still from here, should this look end in the spool.
         self._taken = self.dirt.take()
+        if what is What.SAVE and self._taken and self._taken.everything:
+            what = What.LOOK  # That came between the decision and now.
         again = what is not What.SAVE or self._pace.again_at <= at
         folders = (self._taken.folders if self._taken else frozenset()) | (self._pace.again if again else frozenset())
         start = Start(what, at, told, folders if what is What.SAVE else None, again)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import NotFound, Unreachable
+from nbd.homes.debounce import What
 from nbd.homes.snapshotter import Request
 from tests.fakes.changes import FakeSource
 from tests.services.guarded import EVERY, House, closing, until
@@ -198,6 +199,17 @@ async def test_a_home_that_is_gone_and_comes_back_is_watched_again(house: House,
     await until(lambda: kept(house, "b/meanwhile"))
     await save(house, source, "a/heard")
     assert not source.watches[-1].closed
+
+
+async def test_what_comes_between_the_decision_and_the_look(house: House, source: FakeSource) -> None:
+    """From another thread: an overflow, when it was decided already to look at some folders only."""
+    await begun(house)
+    await house.guardian.close()
+    (house.path / "b/unheard").write_text("x")
+    house.guardian.work.dirt.mark(b"a")
+    house.guardian.work.dirt.mark_all("the queue overflowed")
+    await house.guardian.work.do(What.SAVE, Request())
+    assert await kept(house, "b/unheard")
 
 
 async def test_an_end_without_a_word_of_changes_still_looks(house: House, source: FakeSource) -> None:

@@ -45,6 +45,7 @@ class Past:
     folder: Path
     files: FileOps
     reports: list[tuple[Report, Tree]] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
     drops: list[set[str]] = field(default_factory=list)
     hours: int = 0
 
@@ -76,6 +77,7 @@ class Past:
                 repository.box = "here"
             report = await self.snap(vault, repository, name=f"n{number}" if number % 10 == 0 else "")
             self.reports.append((report, look(home)))
+            self.sequences.append(repository.root.sequence)
             self.note("acked", number)
             if number in (17, 19, 21, 22):
                 self.hours += 25
@@ -103,6 +105,7 @@ class State:
     past: Past
     files: dict[Path, bytes]
     acked: set[str]
+    sequence: int
     scratch: Path
 
     async def check(self) -> None:
@@ -115,7 +118,9 @@ class State:
         seen.unlink(missing_ok=True)
         if self.past.folder / "state/seen.json" in self.files:
             seen.write_bytes(self.files[self.past.folder / "state/seen.json"])
-        repository = await Vault("", lambda _: store, KEYS, SequenceFile(seen)).open("ada")
+        sequences = SequenceFile(seen)
+        assert await sequences.highest("ada") >= self.sequence, "an older store could be put in its place"
+        repository = await Vault("", lambda _: store, KEYS, sequences).open("ada")
         assert self.acked <= {listed.id for listed in repository.root.snapshots}
         found = await verify(store, KEYS)
         assert found.good, found
@@ -145,10 +150,10 @@ class State:
         again, point = Disk.holding(before), chance.randrange(len(steps))
         for step in steps[:point]:
             again.apply(step)
-        await State(past, again.crashed(steps[point], chance), self.acked, self.scratch).check()
+        await State(past, again.crashed(steps[point], chance), self.acked, self.sequence, self.scratch).check()
         for step in steps[point:]:
             again.apply(step)
-        await State(past, again.crashed(None, chance), acked, self.scratch).check()
+        await State(past, again.crashed(None, chance), acked, repository.root.sequence, self.scratch).check()
 
 
 def stranger(store: Path) -> Reader:
@@ -163,12 +168,12 @@ async def cut_down(past: Past, states: int, scratch: Path, chance: random.Random
     """So many states, spread over all points; how many were looked at."""
     assert isinstance(past.files, RecordingFiles)
     steps, disk, looked = past.files.steps, Disk(), 0
-    acked: set[str] = set()
+    acked, sequence = set[str](), 0
     each = -(-states // (len(steps) + 1))
     for point in range(len(steps) + 1):
         in_flight = steps[point] if point < len(steps) else None
         for _ in range(each):
-            state = State(past, disk.crashed(in_flight, chance), set(acked), scratch)
+            state = State(past, disk.crashed(in_flight, chance), set(acked), sequence, scratch)
             try:
                 await state.check()
                 if chance.random() < 0.01:
@@ -179,7 +184,9 @@ async def cut_down(past: Past, states: int, scratch: Path, chance: random.Random
             looked += 1
         if in_flight:
             disk.apply(in_flight)
-            acked |= {past.reports[int(str(in_flight.path))][0].listed.id} if in_flight.what == "acked" else set()
+            if in_flight.what == "acked":
+                acked.add(past.reports[int(str(in_flight.path))][0].listed.id)
+                sequence = past.sequences[int(str(in_flight.path))]
             acked -= past.drops[int(str(in_flight.path))] if in_flight.what == "prune" else set()
     return looked
 

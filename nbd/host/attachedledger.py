@@ -59,9 +59,9 @@ class LedgerFile:
 
     def _heard(self, line: bytes) -> bool:
         try:
-            checksum, words = line[:8], json.loads(line[9:])
-            if int(checksum, 16) != zlib.crc32(line[9:]):
+            if int(line[:8], 16) != zlib.crc32(line[9:]):
                 return False
+            words = json.loads(line[9:])
         except ValueError:
             return False
         if len(words) == 1:

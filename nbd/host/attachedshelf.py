@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -20,10 +21,11 @@ from ..homes.attached_url import Place, parsed, persons_options, signs
 from . import credentials
 from .attachedledger import LedgerFile
 from .plainobjects import PlainObjects
-from .sequences import write
 
 log = logging.getLogger(__name__)
 ID = re.compile(r"[0-9a-f]{20}")
+ASIDE = ".new"
+NUMBERS = itertools.count()
 UNSIGNED = {"skip_signature": "true"}
 
 
@@ -33,16 +35,20 @@ class ShelfFolder:
         self._folder, self._keys, self._endpoint, self._patience = folder, folder / "keys", endpoint, patience
         for made in (folder, self._keys):
             made.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left in made.glob(f"*{ASIDE}"):
+                left.unlink()
         self._kept = {one.id: one for file in sorted(folder.glob("*.json")) if (one := read(file))}
         self._ledgers: dict[str, LedgerFile] = {}
+        self._turn = asyncio.Lock()
 
     def all(self) -> Sequence[Attachment]:
         return list(self._kept.values())
 
     async def keep(self, attachment: Attachment) -> None:
-        if self._kept.get(attachment.id) != attachment:
-            await asyncio.to_thread(write, self._path(attachment.id, "json"), wire.encode(attachment))
-            self._kept[attachment.id] = attachment
+        async with self._turn:
+            if self._kept.get(attachment.id) != attachment:
+                await asyncio.to_thread(put, self._path(attachment.id, "json"), wire.encode(attachment))
+                self._kept[attachment.id] = attachment
 
     async def drop(self, attachment: str) -> None:
         for ending in ("ledger", "json"):
@@ -63,10 +69,11 @@ class ShelfFolder:
     async def entrust(self, person: str, url: str, options: Mapping[str, str]) -> None:
         path = self._keys / key_name(person, url)
         checked = persons_options(parsed(url).scheme, options)
-        if checked:
-            await asyncio.to_thread(write_secret, path, json.dumps(checked))
-        else:
-            path.unlink(missing_ok=True)
+        async with self._turn:
+            if checked:
+                await asyncio.to_thread(put, path, json.dumps(checked))
+            else:
+                path.unlink(missing_ok=True)
 
     def _persons(self, attachment: Attachment, place: Place) -> credentials.Access:
         """Signed by their keys, or not at all: never by what this box could find for itself."""
@@ -109,9 +116,16 @@ def key_name(person: str, url: str) -> str:
     return hashlib.sha256(f"{person}\n{url}".encode()).hexdigest()[:40] + ".key"
 
 
-def write_secret(path: Path, text: str) -> None:
-    with open(os.open(path.with_suffix(".new"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
+def put(path: Path, text: str) -> None:
+    """For this account's eyes alone; whole or not at all. Two at once do not meet: who is cancelled cannot call its thread back."""
+    aside = path.with_name(f"{path.name}.{next(NUMBERS)}{ASIDE}")
+    with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    path.with_suffix(".new").replace(path)
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

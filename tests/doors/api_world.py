@@ -14,13 +14,14 @@ import platform
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nbd import wire
+from nbd.api.attached import AttachedRoutes
 from nbd.api.door import DoorRoutes, Gatekeeper
 from nbd.api.homecare import HomeCareRoutes
 from nbd.api.homes import HomeRoutes
@@ -29,6 +30,7 @@ from nbd.api.metrics import MetricsRoutes
 from nbd.api.notebooks import NotebookRoutes, Showcase
 from nbd.api.routes import Route
 from nbd.api.server import Server, listening_socket
+from nbd.attachments import AttachedView
 from nbd.core import openapi_route
 from nbd.errors import InvalidInput, NbdError
 from nbd.gpus.names import CardNames
@@ -157,6 +159,27 @@ class FakeSync:
             yield RestoreView(done, to, SnapshotView("ab" * 32, 1.0, "stop"), entries=1)
 
 
+class FakeAttached:
+    """Answers as sync does of attached data; remembers for whom it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, Any]] = []
+        self.found: list[AttachedView] = []
+
+    async def views(self, person: str, ids: Collection[str]) -> Sequence[AttachedView]:
+        self.asked.append(("views", person, frozenset(ids)))
+        return self.found
+
+    async def confirm(self, person: str, one: str) -> None:
+        self.asked.append(("confirm", person, one))
+
+    async def forget(self, person: str, one: str) -> None:
+        self.asked.append(("forget", person, one))
+
+    async def entrust(self, person: str, url: str, options: dict[str, str]) -> None:
+        self.asked.append(("entrust", person, (url, options)))
+
+
 class ApiWorld:
     def __init__(self, folder: Path, house: Household, door_uid: int) -> None:
         self.house, self.accounts, self.rights = house, FakeAccounts(PEOPLE), MemoryRights()
@@ -164,6 +187,7 @@ class ApiWorld:
         self.register = Register(self.accounts, self.rights, Lifetimes(1000.0, 60.0), lambda: house.now)
         self.door_uid = door_uid
         self.images, self.sync = FakeImages(), FakeSync()
+        self.attached = FakeAttached()
         self.broken: Exception | None = None
         self.routes = self._routes()
         self.gatekeeper = Gatekeeper(self.accounts, self.register, door_uid)
@@ -180,6 +204,7 @@ class ApiWorld:
             *NotebookRoutes(house.manager, house.roster, showcase, self.register, FakeLogs()).routes(),
             *MachineRoutes(house.pool, house.roster, Images(self.images), site, health).routes(),
             *HomeRoutes(self.sync).routes(),
+            *AttachedRoutes(self.attached, house.roster).routes(),
             *HomeCareRoutes(self.sync).routes(),
             *MetricsRoutes(house.news, exposition, lambda: house.now).routes(),
             *DoorRoutes(self.register, house.roster, showcase, FakeFolders(house.machine).socket, PAGES).routes(),

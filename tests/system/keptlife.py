@@ -7,15 +7,19 @@ import os
 import random
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from nbd.errors import NbdError
 from nbd.notebooks.model import Occupant
 from tests.homes.world import Tree, different, look
 
+from .real_box import until
 from .syncbox import SyncBox
 
 KIM = 65021
@@ -74,9 +78,17 @@ class Life:
     async def save(self, name: str) -> None:
         """Work, then a snapshot that is acknowledged. Raises as sync does."""
         self.work()
+        await self.flush(name)
+
+    async def flush(self, name: str) -> None:
         self.tried[name] = look(self.home)
         await self.box.flush(self.who, name=name)
         self.acked[name] = self.tried[name]
+
+    async def save_in_passing(self) -> None:
+        """One without a name: a prune may drop it."""
+        self.work()
+        await self.box.flush(self.who, event="save")
 
     async def save_and_kill(self, name: str, after: float) -> None:
         """The kill comes so long after the question; its moment is what this is about."""
@@ -88,13 +100,15 @@ class Life:
             await asked
 
     async def check(self, newest: int = 1) -> None:
-        """Every acknowledged snapshot is there; what is there is right, bit by bit, read without nbd: of the newest few, or all (0)."""
-        found = {one.name: one.id for one in await self.box.snapshots(self.who)}
-        assert self.acked.keys() <= found.keys() <= self.tried.keys(), f"lost: {self.acked.keys() - found.keys()}"
-        names = list(found)  # newest first
+        """Every acknowledged snapshot is there; what is in the store is right, bit by bit, read without nbd: of the newest few, or all (0)."""
+        found = {one.name for one in await self.box.snapshots(self.who) if one.name}
+        assert self.acked.keys() <= found <= self.tried.keys(), f"lost: {self.acked.keys() - found}"
+        stored = self.box.stored(self.who)
+        if (await self.box.status(self.who)).waiting is None:
+            assert stored.keys() == found
         target = self.folder / "independent"
-        for name in names[: newest or None]:
-            self.box.independent(self.who, found[name], target)
+        for name in list(reversed(stored))[: newest or None]:
+            self.box.independent(self.who, stored[name], target)
             assert not different(owned_by_nobody(look(target)), owned_by_nobody(self.tried[name])), name
             shutil.rmtree(target)
 
@@ -109,12 +123,25 @@ def strace(pid: int, *inject: str) -> Iterator[None]:
     """Lets the k-th call of the kernel fail, or kill: "fsync:signal=SIGKILL:when=3". Counted from here, in each thread."""
     calls = ",".join(one.split(":")[0] for one in inject)
     argv = ["strace", "-f", "-p", str(pid), "-o", "/dev/null", "-e", f"trace={calls}", *(word for one in inject for word in ("-e", f"inject={one}"))]
-    tracer = subprocess.Popen(argv, stderr=subprocess.PIPE)
-    assert tracer.stderr
-    assert b"attached" in (line := tracer.stderr.readline()), line
+    with tempfile.TemporaryFile() as said:
+        tracer = subprocess.Popen(argv, stderr=said)
+        try:
+            until(lambda: b"attached" in os.pread(said.fileno(), 4096, 0) or tracer.poll() is not None, 20)
+            yield
+        finally:
+            ended(tracer)
+
+
+def ended(tracer: subprocess.Popen[bytes]) -> None:
+    """It may wait for ever for a thread that its own signal has killed; while it does, nobody hears of the end of that process."""
+    tracer.terminate()
     try:
-        yield
-    finally:
-        tracer.terminate()
+        tracer.wait(2)
+    except subprocess.TimeoutExpired:
+        tracer.kill()
         tracer.wait(20)
-        tracer.stderr.close()
+
+
+def gone(process: subprocess.Popen[bytes]) -> bool:
+    """Also where a tracer has not let go of it yet."""
+    return process.poll() is not None or psutil.Process(process.pid).status() == psutil.STATUS_ZOMBIE

@@ -6,10 +6,11 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -24,6 +25,7 @@ from tests.homes.independent_reader import Reader, restore
 
 from .real_box import BIN, Person, until
 
+T = TypeVar("T")
 QUIET = '[homes]\nlook_every = "1h"\n'
 """Only what is asked for happens."""
 
@@ -38,6 +40,8 @@ class SyncBox:
     settings: str = QUIET
     wrap: Sequence[str] = ()
     """What stands before `nbd sync` on its command line: setpriv, strace."""
+    store: Path | None = None
+    """Where the settings say; None: in sync's own folder."""
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -105,13 +109,20 @@ class SyncBox:
         return [step async for step in self.core.restore(who, RestoreRequest(path, snapshot), str(to))][-1]
 
     def store_of(self, who: Occupant) -> Path:
-        return self.places.sync_state / "store" / who.name
+        return (self.store or self.places.sync_state / "store") / who.name
+
+    @property
+    def master(self) -> bytes:
+        return bytes.fromhex((self.places.sync_state / "master.key").read_text().strip())
+
+    def stored(self, who: Occupant) -> dict[str, str]:
+        """Name and id of what the store's pointer names, oldest first; without those that have no name. Read without nbd's code."""
+        named = Reader(self.store_of(who), self.master).pointer()["snapshots"]
+        return {one["name"]: one["id"] for one in sorted(named, key=lambda one: int(one["time"])) if one["name"]}
 
     def independent(self, who: Occupant, snapshot: str, target: Path) -> None:
-        """Restores without nbd's code what the pointer names. Fails where a single bit is not as it was stored."""
-        store, master = self.store_of(who), bytes.fromhex((self.places.sync_state / "master.key").read_text().strip())
-        assert snapshot in {one["id"] for one in Reader(store, master).pointer()["snapshots"]}
-        restore(store, master, target, snapshot)
+        """Restores without nbd's code. Fails where a single bit is not as it was stored."""
+        restore(self.store_of(who), self.master, target, snapshot)
 
 
 @contextmanager
@@ -132,3 +143,13 @@ def refused(code: str) -> Iterator[None]:
         yield
     assert said.value.code == code, said.value
     assert said.value.hint
+
+
+async def outcome_of(work: Awaitable[T]) -> T | NbdError:
+    """What came of it, or why nothing did: said in a sentence with a next step."""
+    try:
+        return await work
+    except NbdError as error:
+        outcome = error
+    assert outcome.hint, outcome
+    return outcome

@@ -10,15 +10,12 @@ import asyncio
 import os
 import random
 import re
-import shutil
 import signal
-import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -26,15 +23,15 @@ import pytest
 
 from nbd.errors import NbdError, Unreachable
 from nbd.homes.wishes import FlushWish
-from nbd.host.homewriter import ASIDE
 from nbd.host.syncclient import home_of
 from nbd.messages import RestoreView
 from nbd.notebooks.model import Occupant
-from tests.homes.world import SOAK, Tree, different, look
+from tests.homes.world import SOAK, look
 
-from .keptlife import KIM, Life, strace
+from .keptlife import Life, gone, strace
 from .real_box import until
-from .syncbox import QUIET, SyncBox, sync_box
+from .restoring import Restoring, writers
+from .syncbox import QUIET, SyncBox, outcome_of, sync_box
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +40,7 @@ SNAPSHOT_KILLS, SNAPSHOT_POINTS, START_POINTS, PRUNE_KILLS, RESTORE_KILLS = 36 *
 CHILD_KILLS, CORE_KILLS = 25 * SOAK, 25 * SOAK
 CALLS = ("fsync", "rename", "mkdir", "write")
 """By which a store changes."""
+PRUNING = ("fsync", "rename", "unlink")
 STARTING = ("mkdir", "write", "fsync", "link", "linkat", "rename", "unlink")
 MOST_OF = {"fsync": 18, "rename": 5, "mkdir": 5, "write": 6}
 NOBODY = QUIET + 'user = "nbdtest-none"\n'
@@ -94,7 +92,7 @@ async def test_kill_9_at_a_call_of_a_snapshot(box: SyncBox, short_path: Path) ->
 async def over(asked: asyncio.Task[None], process: subprocess.Popen[bytes]) -> None:
     """The answer, or the end of who should have given it."""
     async with asyncio.timeout(30):
-        while not asked.done() and process.poll() is None:
+        while not asked.done() and not gone(process):
             await asyncio.sleep(0.005)
     asked.cancel()
     await asyncio.gather(asked, return_exceptions=True)
@@ -129,72 +127,76 @@ async def first_start(folder: Path, inject: str) -> None:
         box.kill()
 
 
-@dataclass
-class Restoring:
-    """A home that is restored again and again, each time into a new folder of the person's."""
-
-    life: Life
-    wanted: Tree
-    snapshot: str
-    count: int = 0
-    half: int = 0
-    """Kills that came when something, and not all, was there."""
-
-    @classmethod
-    async def begin(cls, box: SyncBox, folder: Path) -> Restoring:
-        life = Life.begin(box, folder, SEED)
-        for number in range(400):
-            life.write(f"many{number % 7}/f{number}", life.draw.randrange(30_000))
-        life.write("larger", 5 << 20)
-        await life.save("whole")
-        folder.joinpath("to").mkdir()
-        os.chown(folder / "to", KIM, KIM)
-        return cls(life, life.acked["whole"], (await box.snapshots(life.who))[0].id)
-
-    def next(self) -> Path:
-        self.count += 1
-        return self.life.folder / f"to/n{self.count}"
-
-    async def moment(self, target: Path, asked: Callable[[], bool]) -> None:
-        """Returns when so many names are there, or when it is over: what comes next is the kill."""
-        many = self.life.draw.randrange(len(self.wanted))
-        async with asyncio.timeout(20):
-            while names_in(target) < many and not asked():
-                await asyncio.sleep(0.002)
-
-    async def again(self, target: Path) -> None:
-        """To its end; then nothing tells that there ever was a kill."""
-        done = await self.life.box.restore(self.life.who, target, self.snapshot)
-        assert (done.done, done.skipped, done.damaged) == (True, (), ())
-        assert not different(look(target), self.wanted)
-        shutil.rmtree(target)
-
-    def check(self, target: Path) -> None:
-        """After a kill: whatever has a final name is as it was. Folders get their times and modes last."""
-        found = look(target) if target.exists() else {}
-        named = {path: one for path, one in found.items() if not path.rpartition(b"/")[2].startswith(ASIDE)}
-        assert named.keys() <= self.wanted.keys()
-        files = {path: one for path, one in named.items() if stat.S_ISREG(one[0])}
-        assert not different(files, {path: self.wanted[path] for path in files})
-        self.half += 0 < len(files) < sum(stat.S_ISREG(one[0]) for one in self.wanted.values())
+async def test_kill_9_anywhere_in_a_prune(box: SyncBox, short_path: Path) -> None:
+    """By time and by call, while sync goes on: what is named stays, what it counts on stays, and the next prune ends the work."""
+    life = Life.begin(box, short_path, SEED)
+    await life.save("first")
+    with a_prune(box, life.who, 0) as prune:
+        began = time.monotonic()
+        begin(prune)
+        assert prune.wait(20) == 0
+    whole, died = time.monotonic() - began, 0
+    for number in range(PRUNE_KILLS):
+        for _ in range(2):
+            await life.save_in_passing()
+        with a_prune(box, life.who, 3 * number + 3) as prune:
+            if number % 2:
+                begin(prune)
+                await asyncio.sleep(life.draw.uniform(0, 1.2 * whole))
+            else:
+                await killed_at_a_call(prune, life.draw.choice(PRUNING), life.draw.randrange(1, 25))
+            died += prune.poll() is None or prune.returncode < 0
+            prune.kill()
+            prune.wait(20)
+        await life.save(f"kept {number}")
+        await life.check(2)
+    print(f"seed {SEED}: a prune takes {whole:.3f} s; {died} of {PRUNE_KILLS} died")
+    assert died > PRUNE_KILLS / 2
+    with a_prune(box, life.who, 3 * PRUNE_KILLS + 3) as prune:
+        begin(prune)
+        assert prune.wait(20) == 0
+    await life.check(0)
+    assert len([one for one in await box.snapshots(life.who) if not one.name]) <= 1
+    assert (await box.core.ask("verify", home_of(life.who)))["good"]
 
 
-def names_in(folder: Path) -> int:
-    return sum(len(folders) + len(files) for _, folders, files in os.walk(folder))
+async def killed_at_a_call(prune: subprocess.Popen[bytes], call: str, when: int) -> None:
+    with strace(prune.pid, f"{call}:signal=SIGKILL:when={when}"):
+        begin(prune)
+        await asyncio.to_thread(until, lambda: gone(prune), 20)
 
 
-def writers() -> list[psutil.Process]:
-    """The processes that write for somebody, anywhere below us."""
-    found = []
-    for one in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            if "nbd.host.restore_child" in one.cmdline():
-                found.append(one)
-    return found
+@contextmanager
+def a_prune(box: SyncBox, who: Occupant, days: int) -> Iterator[subprocess.Popen[bytes]]:
+    argv = [sys.executable, "-m", "tests.system.prune_once", str(box.store_of(who)), str(box.places.sync_state / "master.key"), str(days)]
+    with process_that_waits(argv) as prune:
+        yield prune
+
+
+@contextmanager
+def process_that_waits(argv: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    """One that says when it is ready, and begins when it is told to."""
+    process = subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin
+    assert process.stdout
+    try:
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait(20)
+        process.stdin.close()
+        process.stdout.close()
+
+
+def begin(process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin
+    process.stdin.write(b"go\n")
+    process.stdin.flush()
 
 
 async def test_kill_9_of_sync_in_a_restore(box: SyncBox, short_path: Path) -> None:
-    restoring = await Restoring.begin(box, short_path)
+    restoring = await Restoring.begin(box, short_path, short_path / "to")
     for _ in range(RESTORE_KILLS):
         target = restoring.next()
         asked = asyncio.create_task(box.restore(restoring.life.who, target, restoring.snapshot))
@@ -209,7 +211,7 @@ async def test_kill_9_of_sync_in_a_restore(box: SyncBox, short_path: Path) -> No
 
 
 async def test_kill_9_of_the_process_that_writes(box: SyncBox, short_path: Path) -> None:
-    restoring = await Restoring.begin(box, short_path)
+    restoring = await Restoring.begin(box, short_path, short_path / "to")
     for _ in range(CHILD_KILLS):
         target = restoring.next()
         asked = asyncio.create_task(box.restore(restoring.life.who, target, restoring.snapshot))
@@ -225,23 +227,19 @@ async def test_kill_9_of_the_process_that_writes(box: SyncBox, short_path: Path)
 async def told_or_done(asked: asyncio.Task[RestoreView]) -> None:
     """Who asked is told in a sentence with a next step, at once."""
     async with asyncio.timeout(20):
-        (outcome,) = await asyncio.gather(asked, return_exceptions=True)
-    if isinstance(outcome, BaseException):
-        assert isinstance(outcome, NbdError), outcome
-        assert outcome.code in ("broken_off", "unreachable"), outcome
-        assert outcome.hint
-    else:
-        assert outcome.done
+        outcome = await outcome_of(asked)
+    assert outcome.code in ("broken_off", "unreachable") if isinstance(outcome, NbdError) else outcome.done, outcome
     assert not writers()
 
 
 async def test_kill_9_of_core_in_a_restore(box: SyncBox, short_path: Path) -> None:
     """The process that writes ends with who started it, and sync lets go of it."""
-    restoring = await Restoring.begin(box, short_path)
+    restoring = await Restoring.begin(box, short_path, short_path / "to")
     who, before = restoring.life.who, descriptors(box)
     for _ in range(CORE_KILLS):
         target = restoring.next()
-        with core_that_restores(box, who, target, restoring.snapshot) as core:
+        with process_that_waits([sys.executable, "-c", CORE, *words_of(box, who, target, restoring.snapshot)]) as core:
+            begin(core)
             await restoring.moment(target, lambda: core.poll() is not None)
             core.kill()
             core.wait(20)
@@ -274,23 +272,8 @@ asyncio.run(main())
 """
 
 
-@contextmanager
-def core_that_restores(box: SyncBox, who: Occupant, target: Path, snapshot: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A core of its own, that has just begun."""
-    words = (who.name, str(who.uid), who.home, str(box.places.sync_socket), str(box.places.restore_socket), snapshot, str(target))
-    core = subprocess.Popen([sys.executable, "-c", CORE, *words], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert core.stdin
-    assert core.stdout
-    try:
-        assert core.stdout.readline() == b"ready\n"
-        core.stdin.write(b"go\n")
-        core.stdin.flush()
-        yield core
-    finally:
-        core.kill()
-        core.wait(20)
-        core.stdin.close()
-        core.stdout.close()
+def words_of(box: SyncBox, who: Occupant, target: Path, snapshot: str) -> list[str]:
+    return [who.name, str(who.uid), who.home, str(box.places.sync_socket), str(box.places.restore_socket), snapshot, str(target)]
 
 
 async def test_a_sync_that_hangs_holds_nobody_up(box: SyncBox, short_path: Path) -> None:
@@ -308,8 +291,6 @@ async def test_a_sync_that_hangs_holds_nobody_up(box: SyncBox, short_path: Path)
         assert (await box.core.health()).startswith("the sync program does not answer")
     finally:
         box.process.send_signal(signal.SIGCONT)
-    life.tried["after"] = look(life.home)
-    await box.flush(life.who, name="after")
-    life.acked["after"] = life.tried["after"]
+    await life.flush("after")
     assert await box.core.health() == "ok"
     await life.check(0)

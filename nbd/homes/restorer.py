@@ -134,7 +134,7 @@ class Restorer:
             entries = await entries_of(self._repository, entry.payload)
             return entries if job.only is None else [one for one in entries if join(folder, one.name) in job.only]
         except Damaged as error:
-            job.progress.damaged.append(Skipped(shown(folder), error.message))
+            job.progress.damaged.append(Skipped(shown(folder) or ".", error.message))
             return []
 
     async def _missing(self, job: Job, names: Sequence[Named]) -> list[Named]:

@@ -25,6 +25,13 @@ class BucketReader:
 
     def restored(self, master: bytes, snapshot: str = "") -> Tree:
         """What is really there; the newest, if no other is named."""
+        self.fetch()
+        target = self.folder.parent / f"back-{time.monotonic_ns()}"
+        restore(self.folder, master, target, snapshot)
+        return look(target)
+
+    def fetch(self) -> None:
+        """The folder has what is really there, as a local store would."""
         there = {key.removeprefix(f"{self.prefix}/"): key for key in self.keys()}
         for name, key in there.items():
             path = self.folder / name
@@ -33,9 +40,6 @@ class BucketReader:
                 path.write_bytes(self.get(f"/{BUCKET}/{quote(key)}"))
         for path in [path for path in self.folder.rglob("*") if path.is_file() and str(path.relative_to(self.folder)) not in there]:
             path.unlink()
-        target = self.folder.parent / f"back-{time.monotonic_ns()}"
-        restore(self.folder, master, target, snapshot)
-        return look(target)
 
     def keys(self) -> list[str]:
         found: list[str] = []

@@ -26,6 +26,8 @@ from nbd.homes.wishes import FlushWish
 from nbd.host.syncclient import home_of
 from nbd.messages import RestoreView
 from nbd.notebooks.model import Occupant
+from tests.fakes.object_servers import BUCKET, s3
+from tests.homes.bucket_reader import BucketReader
 from tests.homes.world import SOAK, look
 
 from .keptlife import Life, gone, strace
@@ -36,7 +38,8 @@ from .syncbox import QUIET, SyncBox, outcome_of, sync_box
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
 SEED = int(os.environ.get("NBD_SEED", "20261121"))
-SNAPSHOT_KILLS, SNAPSHOT_POINTS, START_POINTS, PRUNE_KILLS, RESTORE_KILLS = 36 * SOAK, 14 * SOAK, 8 * SOAK, 22 * SOAK, 20 * SOAK
+SNAPSHOT_KILLS, SNAPSHOT_POINTS, BUCKET_KILLS = 30 * SOAK, 14 * SOAK, 8 * SOAK
+START_POINTS, PRUNE_KILLS, RESTORE_KILLS = 8 * SOAK, 20 * SOAK, 20 * SOAK
 CHILD_KILLS, CORE_KILLS = 25 * SOAK, 25 * SOAK
 CALLS = ("fsync", "rename", "mkdir", "write")
 """By which a store changes."""
@@ -53,19 +56,47 @@ def box(short_path: Path) -> Iterator[SyncBox]:
 
 
 async def test_kill_9_anywhere_in_a_snapshot(box: SyncBox, short_path: Path) -> None:
-    life = Life.begin(box, short_path, SEED)
+    await killed_again_and_again(Life.begin(box, short_path, SEED), SNAPSHOT_KILLS)
+
+
+async def killed_again_and_again(life: Life, kills: int) -> None:
     await life.save("first")
     began = time.monotonic()
     for number in range(3):
         await life.save(f"measured {number}")
     whole = (time.monotonic() - began) / 3
-    for number in range(SNAPSHOT_KILLS):
+    for number in range(kills):
         await life.save_and_kill(f"killed {number}", life.draw.uniform(0, 1.3 * whole))
-        box.up()
+        life.box.up()
         await life.check()
-    print(f"seed {SEED}: a snapshot takes {whole:.3f} s; {len(life.acked) - 4} of {SNAPSHOT_KILLS} were acknowledged before the kill")
+    print(f"seed {SEED}: a snapshot takes {whole:.3f} s; {len(life.acked) - 4} of {kills} were acknowledged before the kill")
     await life.save("last")
     await life.check(0)
+
+
+class BucketBox(SyncBox):
+    """Its store is a bucket, and `reader` sees what is in there."""
+
+    reader: BucketReader
+
+    def store_of(self, who: Occupant) -> Path:
+        self.reader.fetch()
+        return self.reader.folder
+
+
+async def test_kill_9_anywhere_in_a_snapshot_to_a_bucket(short_path: Path) -> None:
+    (short_path / "copy").mkdir()
+    with s3() as server:
+        secrets = short_path / "secrets"
+        secrets.touch(mode=0o600)
+        secrets.write_text("".join(f'{key} = "{value}"\n' for key, value in server.secrets.items()))
+        box = BucketBox(short_path / "d", f'{NOBODY}store = "s3://{BUCKET}/kills"\nstore_secrets = "{secrets}"\n')
+        box.reader = BucketReader(server, "kills/kim", short_path / "copy")
+        try:
+            box.up()
+            await killed_again_and_again(Life.begin(box, short_path, SEED), BUCKET_KILLS)
+        finally:
+            box.kill()
 
 
 async def test_kill_9_at_a_call_of_a_snapshot(box: SyncBox, short_path: Path) -> None:

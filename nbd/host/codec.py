@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 import threading
-from pathlib import Path
 
 import zstandard
 from blake3 import blake3
@@ -15,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastcdc import fastcdc
 
-from ..errors import Damaged, HostUnfit, Refused
+from ..errors import Damaged, Refused
 from ..homes.model import AVG_CHUNK, MAX_CHUNK, MIN_CHUNK
 
 RAW, ZSTD = b"\0", b"\1"
@@ -146,42 +144,3 @@ def canonical(message: object) -> bytes:
 
 def bound_to(home: str) -> bytes:
     return b"nbd home key 1" + home.encode()
-
-
-def read_master(path: Path) -> bytes:
-    """The master key of a 0600 file (or a systemd credential). Raises HostUnfit."""
-    try:
-        with path.open("rb") as file:
-            mode, text = os.fstat(file.fileno()).st_mode, file.read(4096)
-    except OSError as error:
-        raise HostUnfit(f"the master key {path} cannot be read: {error.strerror}", code="key_unfit") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise HostUnfit(f"others may read the master key {path}", code="key_unfit", hint=f"chmod 0600 {path}")
-    try:
-        master = bytes.fromhex(text.decode().strip())
-    except ValueError:
-        master = b""
-    if len(master) != 32:
-        raise HostUnfit(f"{path} is not a master key of 64 hex digits", code="key_unfit")
-    return master
-
-
-def make_master(path: Path) -> bytes:
-    """A new master key in a new 0600 file: whole, or not there. Raises FileExistsError: a key is never overwritten."""
-    master = os.urandom(32)
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(master.hex().encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        path.hardlink_to(aside)
-    finally:
-        aside.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return master

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from ..errors import HostUnfit, Refused
 from ..homes.model import KeyFacts
-from .codec import MasterKeys, derive, make_master
+from .codec import MasterKeys, derive
 from .credentials import MASTER_KEY, read_secret, secret_file
 
 log = logging.getLogger(__name__)
-FILE, FORMER, RETIRED, NEW = "master.key", ".former", ".retired", ".new"
+FILE, FORMER, RETIRED = "master.key", ".former", ".retired"
+KEY_BYTES = 32
 LOUD = """A NEW MASTER KEY for the snapshots of all homes was made: %s
 WHO LOSES IT LOSES EVERY SNAPSHOT, the store does not have it. Put a copy where this box cannot take it along, now:
   cat %s        (64 hex digits: print them, or put them into a password safe; its name is %s)"""
@@ -72,13 +73,10 @@ class KeyShelf:
         await asyncio.to_thread(self._replace)
 
     def _replace(self) -> None:
-        new = self._file.path.with_name(self._file.path.name + NEW)
+        master = os.urandom(KEY_BYTES)
         try:
-            new.unlink(missing_ok=True)
-            keep(self._file.former, self._master)
-            master = make_master(new)
-            new.replace(self._file.path)
-            sync_folder(self._file.path.parent)
+            put(self._file.former, self._master)
+            put(self._file.path, master)
         except OSError as error:
             raise HostUnfit(f"the master key {self._file.path} cannot be replaced: {error.strerror}", code="key_unfit") from None
         self.keys.renew(master)
@@ -108,7 +106,7 @@ def read_master(path: Path) -> bytes:
         master = bytes.fromhex(text)
     except ValueError:
         master = b""
-    if len(master) != 32:
+    if len(master) != KEY_BYTES:
         raise HostUnfit(f"{path} is not a master key of 64 hex digits", code="key_unfit")
     return master
 
@@ -118,16 +116,33 @@ def name_of(master: bytes) -> str:
     return derive("nbd 2026 master name", master).hex()[:16]
 
 
-def keep(path: Path, master: bytes) -> None:
-    """Whole, or as it was."""
-    aside = path.with_name(path.name + NEW)
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def make_master(path: Path) -> bytes:
+    """A new master key in a new 0600 file: whole, or not there. Raises FileExistsError: a key is never overwritten."""
+    master = os.urandom(KEY_BYTES)
+    aside = written_aside(path, master)
+    try:
+        path.hardlink_to(aside)
+    finally:
+        aside.unlink()
+    sync_folder(path.parent)
+    return master
+
+
+def put(path: Path, master: bytes) -> None:
+    """In the place of what is there: whole, or as it was."""
+    written_aside(path, master).replace(path)
+    sync_folder(path.parent)
+
+
+def written_aside(path: Path, master: bytes) -> Path:
+    aside = path.with_name(f"{path.name}.new")
+    aside.unlink(missing_ok=True)  # Of one that was killed here.
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(master.hex().encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
-    sync_folder(path.parent)
+    return aside
 
 
 def sync_folder(folder: Path) -> None:

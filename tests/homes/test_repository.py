@@ -19,8 +19,9 @@ from nbd.homes.restorer import Restorer
 from nbd.homes.retention import DAY, Policy
 from nbd.homes.snapshotter import Request, Snapshotter
 from nbd.homes.verifier import verify
-from nbd.host.codec import MasterKeys, make_master, read_master
+from nbd.host.codec import MasterKeys
 from nbd.host.ignores import IgnoreRules
+from nbd.host.masterkeys import make_master, read_master
 from tests.fakes.object_store import MemoryStore
 
 from . import independent_reader

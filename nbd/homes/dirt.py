@@ -25,7 +25,7 @@ class Dirt:
 
 class DirtySet:
     def __init__(self, now: Callable[[], float], wake: Callable[[], None]) -> None:
-        """`wake` is called when there is something where there was nothing, by whoever marks."""
+        """`wake` is called when there is something where there was nothing, and when it is everything, by whoever marks."""
         self._now, self._wake = now, wake
         self._lock = threading.Lock()
         self._folders: set[bytes] = set()
@@ -45,7 +45,7 @@ class DirtySet:
     def mark_all(self, why: str, since: float | None = None) -> None:
         """It is not known what changed after `since`; None: for all that is known, ever."""
         with self._lock:
-            fresh = self._begin()
+            fresh = self._begin() or not self._everything
             self._everything = self._everything or why
             self._since = min(self._since, float("-inf") if since is None else since)
         if fresh:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +16,11 @@ from nbd.homes.model import Seen
 from nbd.homes.ports import OpenHome, Reading
 from nbd.homes.snapshotter import Request
 from nbd.host.hometree import DescriptorHomes
+from tests.homes.world import SOAK
 from tests.services.guarded import CountedHomes, House, house_with, until
 
-FILES = int(os.environ.get("NBD_TEST_BURST", "6000"))
-SOURCES = [pytest.param("fanotify", marks=pytest.mark.real), "inotify", "looks"]
+FEW, MANY = 6_000 * SOAK, 60_000 * SOAK
+SOURCES = [pytest.param("fanotify", MANY, marks=pytest.mark.real), ("inotify", FEW), ("looks", FEW)]
 
 
 class SlowHomes(CountedHomes):
@@ -85,7 +85,7 @@ async def nothing_is_lost(house: House, files: int) -> None:
         known = house.guardian.known
         return known.snapshot is not None and known.trouble is None and known.snapshot.entries >= files and await rested(house)
 
-    await until(all_there, 120)
+    await until(all_there, 300 * SOAK)
     before = await house.events()
     status = await house.steward.flush(house.home, Request())
     assert await house.events() == before, "the look at everything found what events had not"
@@ -97,23 +97,23 @@ async def rested(house: House) -> bool:
     return work.all_saved() if work.lookout.whole else not work.unsaved()
 
 
-@pytest.mark.parametrize("house", SOURCES, indirect=True)
-async def test_a_burst_while_reading_is_slow(house: House) -> None:
+@pytest.mark.parametrize(("house", "files"), SOURCES, indirect=["house"])
+async def test_a_burst_while_reading_is_slow(house: House, files: int) -> None:
     house.homes = SlowHomes()
     house.build()
     await house.steward.watch([house.home])
-    await asyncio.to_thread(burst, house.path, FILES)
-    await nothing_is_lost(house, FILES)
+    await asyncio.to_thread(burst, house.path, files)
+    await nothing_is_lost(house, files)
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("kind", ["fanotify", "inotify"])
-async def test_a_burst_into_a_queue_of_sixteen(kind: str, small_queues: None, tmp_path: Path, short_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "files"), [("fanotify", FEW), ("inotify", MANY)])
+async def test_a_burst_into_a_queue_of_sixteen(kind: str, files: int, small_queues: None, tmp_path: Path, short_path: Path) -> None:
     async with house_with(kind, tmp_path, short_path) as house:
         await house.steward.watch([house.home])
         await until(lambda: watched_by(house, kind))
-        await asyncio.to_thread(burst, house.path, FILES)
-        await nothing_is_lost(house, FILES)
+        await asyncio.to_thread(burst, house.path, files)
+        await nothing_is_lost(house, files)
         # And it goes on with that source, not in some lesser way.
         await until(lambda: watched_by(house, kind))
         (house.path / "last").write_text("x")

@@ -31,7 +31,7 @@ class AttachedRoutes:
         every, one = "/v1/home/attached", "/v1/home/attached/{id}"
         return [
             Route("GET", every, "What is attached to your notebooks, and how it is kept", tuple[AttachedView, ...], self.all),
-            Route("POST", every + "/keys", "Keys of your own for a bucket; none: they are forgotten", dict[str, str], self.entrust, body=Entrusted),
+            Route("POST", "/v1/home/bucket-keys", "Your own keys for a bucket; none: forget them", dict[str, str], self.entrust, body=Entrusted),
             Route("POST", one + "/confirm", "What is gone on one side may go on the other", tuple[AttachedView, ...], self.confirm),
             Route("DELETE", one, "Remove the copy on this box; the bucket stays as it is", tuple[AttachedView, ...], self.forget),
         ]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 
 from ..attachments import AttachedView, Entrusted
 from ..errors import InvalidInput, NotFound
@@ -35,7 +33,7 @@ def asked(call: Call) -> tuple[AttachRequest, ...] | None:
     if call.args.attach_keys:
         options = read_keys(call.args.attach_keys)
         for url in dict.fromkeys(one.url for one in found):
-            call.client.post("/v1/home/attached/keys", Entrusted(url, options))
+            call.client.post("/v1/home/bucket-keys", Entrusted(url, options))
     return found
 
 
@@ -50,8 +48,11 @@ def parsed(text: str) -> AttachRequest:
 
 def read_keys(file: str) -> dict[str, str]:
     """Read as who calls, so nobody hands over what they may not read. The text of an error never quotes the file."""
+    import tomllib  # Not every call of nbctl should wait for it.
+
     try:
-        found = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        with open(file, "rb") as opened:
+            found = tomllib.load(opened)
     except OSError as error:
         raise InvalidInput(f"{file}: {error.strerror}", code="wrong_use") from None
     except ValueError:

@@ -98,6 +98,7 @@ def _tell_notebook(call: Call, view: NotebookView) -> None:
         ("profile", view.profile),
         ("editor", view.editor),
         ("GPU", card_facts),
+        ("attached", ", ".join(f"{one.url} at {one.path}{' (read-write)' if one.writable else ''}" for one in view.attach)),
         ("waits", f"number {view.waiting.position} in line, since {moment(view.waiting.since, now)}" if view.waiting else ""),
         ("idle", view.verdict or ""),
         ("address", Cell(view.url, "cyan") if view.state in ("RUNNING", "PARKED", "FROZEN") else ""),

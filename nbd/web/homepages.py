@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
+from ..attachments import AttachedView
 from ..errors import InvalidInput, NbdError, NotFound
 from ..messages import DifferenceView, EntryView, HomeView, LossView, RestoreRequest, SnapshotView, TextView, UsageView, VersionView
 from . import homewords as words
@@ -54,11 +55,13 @@ class HomePages:
         ]
 
     async def home(self, visit: Visit, _: str) -> web.StreamResponse:
-        view, snapshots, usage = await asyncio.gather(
-            self._section(self._status(visit)), self._section(self._snapshots(visit)), self._section(self._usage(visit))
+        attached = self._core.get_list(AttachedView, "/v1/home/attached", visit.token)
+        view, snapshots, usage, data = await asyncio.gather(
+            self._section(self._status(visit)), self._section(self._snapshots(visit)), self._section(self._usage(visit)), self._section(attached)
         )
         days = words.timeline(snapshots, time.time()) if not isinstance(snapshots, NbdError) else snapshots
-        return self._page(visit, "homes.html", view=view, days=days, usage=usage, restore=self._restores.running(visit.person))
+        seen = [] if isinstance(data, NbdError) else data
+        return self._page(visit, "homes.html", view=view, days=days, usage=usage, restore=self._restores.running(visit.person), attached=seen)
 
     async def now(self, visit: Visit, _: str) -> web.StreamResponse:
         """The part of the page that changes by itself."""

@@ -64,6 +64,10 @@ POLICY: dict[str, tuple[int, ...]] = {
     "POST /v1/home/prune": EVERYBODY,
     "GET /metrics": EVERYBODY,
     "POST /v1/home/forget": EVERYBODY,
+    "GET /v1/home/attached": EVERYBODY,
+    "POST /v1/home/bucket-keys": EVERYBODY,
+    "POST /v1/home/attached/{id}/confirm": EVERYBODY,
+    "DELETE /v1/home/attached/{id}": EVERYBODY,
     "GET /v1/openapi.json": EVERYBODY,
 }
 """Ada owns the notebook, Eve is a stranger to it, Boss an admin, then the web program, then a uid without an account."""
@@ -95,10 +99,12 @@ def part_of(path: str) -> str:
 
 async def status_of(caller: Caller, route: str, world: ApiWorld, notebook: str, token: str | None = None) -> int:
     method, path = route.split(" ")
-    args = {"name": {"notebooks": notebook, "images": "jupyter", "profiles": "cpu"}.get(part_of(path), ""), "uuid": "GPU-b"}
+    args = {"name": {"notebooks": notebook, "images": "jupyter", "profiles": "cpu"}.get(part_of(path), ""), "uuid": "GPU-b", "id": "ab"}
     body: object = {"name": "fresh"} if route == "POST /v1/notebooks" else None
     if path == "/v1/home/forget":
         body = {"snapshot": "ab"}
+    if path == "/v1/home/bucket-keys":
+        body = {"url": "s3://lab/x", "options": {}}
     if path.endswith("redeem"):
         body = {"ticket": world.register.give_ticket(world.accounts.people[UIDS["ada"]], None)[0]}
     await world.house.leases.quarantine("GPU-b", "it was lost")
@@ -349,7 +355,7 @@ async def test_the_document_is_the_routes_and_true_of_every_answer(world: ApiWor
             kind = {"images": "jupyter", "profiles": "gpu"}.get(part_of(path), name) if name == row.id else name
             if path.endswith("events") or (path.endswith("check") and name != row.id):
                 continue
-            reply = await me.ask(method, path.format(name=kind, uuid="GPU-b"), {"name": "third"} if path == "/v1/notebooks" else None)
+            reply = await me.ask(method, path.format(name=kind, uuid="GPU-b", id="ab"), {"name": "third"} if path == "/v1/notebooks" else None)
             (kind_of_answer,) = answers["2XX" if reply.status < 300 else "default"]["content"].items()
             pieces = [reply.json] if kind_of_answer[0] == "application/json" else []
             assert [valid(kind_of_answer[1]["schema"], piece) for piece in pieces] in ([], [[]]), route

@@ -48,7 +48,7 @@ async def test_it_says_where_each_is_seen_now(world: ApiWorld) -> None:
 
 async def test_keys_are_handed_on_checked_and_never_answered(world: ApiWorld) -> None:
     options = {"access_key_id": "AK", "secret_access_key": "very-secret"}
-    reply = await world.me().ask("POST", "/v1/home/attached/keys", {"url": "s3://lab/x/", "options": options})
+    reply = await world.me().ask("POST", "/v1/home/bucket-keys", {"url": "s3://lab/x/", "options": options})
     assert (reply.status, reply.json) == (200, {})
     assert world.attached.asked == [("entrust", "ada", ("s3://lab/x", options))]
 
@@ -62,7 +62,7 @@ async def test_keys_are_handed_on_checked_and_never_answered(world: ApiWorld) ->
     ],
 )  # fmt: skip
 async def test_what_leads_elsewhere_goes_no_further(world: ApiWorld, body: dict[str, Any]) -> None:
-    reply = await world.me().ask("POST", "/v1/home/attached/keys", body)
+    reply = await world.me().ask("POST", "/v1/home/bucket-keys", body)
     assert reply.status in (400, 403)
     assert b"very" not in reply.body
     assert world.attached.asked == []

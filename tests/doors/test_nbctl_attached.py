@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from tests.fakes.nbctl_core import FakeCore
 from tests.fakes.nbctl_runner import Nbctl, me
 
 ID, OTHER = "0123456789abcdef0123", "0199456789abcdef0123"
-RW = AttachedView(ID, "s3://lab/x", True, False, True, "in step", "", ("main:/data",), time.time() - 41, 3, 2048)  # noqa: FBT003
+RW = AttachedView(ID, "s3://lab/x", True, False, True, "in step", "", ("main:/data",), 1.0, 3, 2048)  # noqa: FBT003
 RO = AttachedView(OTHER, "s3://lab/y", False, True, False, "as it was at the last start", "")  # noqa: FBT003
 MAIN = NotebookView("abcdefghij", "main", me(), "RUNNING", "cpu", "jupyterlab", "http://x/", "runs", "", 1.0)
 
@@ -65,12 +66,12 @@ def test_a_start_says_what_is_attached(core: FakeCore, nbctl: Nbctl) -> None:
 
 def test_keys_go_over_the_socket_before_the_start_and_nowhere_else(core: FakeCore, nbctl: Nbctl, tmp_path: Path) -> None:
     core.put(MAIN)
-    core.home = {"attached/keys": {}}
+    core.home = {"bucket-keys": {}}
     keys = tmp_path / "keys.toml"
     keys.write_text('access_key_id = "AK"\nsecret_access_key = "very-secret"\n')
     said = nbctl("start", "main", "--attach", "s3://lab/x:/data", "--attach", "s3://lab/x:/again", "--attach-keys", str(keys))
     assert said.code == 0
-    assert [(asked.path, asked.body["url"]) for asked in core.asked if "keys" in asked.path] == [("/v1/home/attached/keys", "s3://lab/x")]
+    assert [(asked.path, asked.body["url"]) for asked in core.asked if "keys" in asked.path] == [("/v1/home/bucket-keys", "s3://lab/x")]
     assert core.asked[0].body["options"] == {"access_key_id": "AK", "secret_access_key": "very-secret"}
     assert "very-secret" not in str(core.asked[-1].body)
     keys.write_text('secret_access_key = "very-secret')
@@ -81,12 +82,13 @@ def test_keys_go_over_the_socket_before_the_start_and_nowhere_else(core: FakeCor
 
 
 def test_attached_is_a_table_with_what_a_person_has_to_know(core: FakeCore, nbctl: Nbctl) -> None:
-    core.home = {"attached": (RW, RO)}
+    now = replace(RW, synced=time.time() - 41)
+    core.home = {"attached": (now, RO)}
     said = nbctl("home", "attached")
     assert said.code == 0
     for word in ("s3://lab/x", "read-write", "main:/data", "3 (2.0 KiB)", "in step (4", "not in use", "read-only"):
         assert word in said.out
-    assert nbctl("home", "attached", "--json").json == dump((RW, RO))
+    assert nbctl("home", "attached", "--json").json == dump((now, RO))
     trouble = AttachedView(
         ID, "s3://lab/x", True, False, True, "not in step: the store is away", "wait", conflicts=("a.conflict-box-20261120T140500Z",),  # noqa: FBT003
         trouble="the store is away", left=(Unkept("l\x1b[2Jnk", "it is a symbolic link"),), left_count=1,

@@ -37,7 +37,7 @@ from .homes.snapshotter import Request
 from .homes.steward import Steward
 from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish, ReadyWish
-from .host import privileges, systemd
+from .host import memory, privileges, systemd
 from .host.attachedhall import AttachedHall
 from .host.attachedshelf import ShelfFolder
 from .host.fanevents import FanotifySource
@@ -118,6 +118,7 @@ class Desk:
 
 async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Raises NbdError when its store or key is not fit to begin with."""
+    memory.keep_buffers()
     for folder in (places.sync_state, places.sync_run):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     settings = config.homes
@@ -143,6 +144,7 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     await server.listen(questions)
     attached.begin()
     timetable.every(caretaker.pause, caretaker.tick)
+    timetable.every(memory.GIVE_BACK_SECONDS, memory.give_back)
     publisher = Publisher(vault.outbox, time.monotonic) if vault.outbox else None
     if publisher:
         timetable.every(PAUSE_SECONDS, publisher.tick)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..errors import HostUnfit, NbdError
 from ..homes.ports import NewFile, Piece, Thing, Writing
-from . import frames
+from . import frames, memory
 from .homewriter import DescriptorTarget
 
 AGAIN = "nothing half-written has its name; restore again"
@@ -109,6 +109,7 @@ async def serve(folder: Path) -> None:
 
 
 def main() -> int:
+    memory.keep_buffers()
     folder = Path(sys.argv[1])
     try:
         asyncio.run(serve(folder))

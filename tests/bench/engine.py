@@ -23,7 +23,7 @@ from nbd.homes.model import HomeRequest
 from nbd.homes.restorer import Progress, Restorer
 from nbd.homes.snapshotter import Request
 from nbd.homes.traffic import Counts
-from nbd.host import frames, restorestart
+from nbd.host import frames, memory, restorestart
 from nbd.host.hometree import DescriptorHomes
 from nbd.host.ignores import IgnoreRules
 from nbd.host.inotify import InotifySource
@@ -53,6 +53,7 @@ class Engine:
         began, cpu, requests = time.perf_counter(), processor(), total(self._counts)
         await calls[words["do"]]()
         seconds = time.perf_counter() - began
+        await memory.give_back()
         return {"seconds": seconds, "cpu": processor() - cpu, "rss": peak(), "requests": total(self._counts) - requests}
 
     async def close(self) -> None:
@@ -106,6 +107,7 @@ def total(counts: Counts) -> int:
 
 
 async def main() -> None:
+    memory.keep_buffers()
     home, state, store, secrets = sys.argv[1:5]
     engine = Engine(Path(home), Path(state), store, secrets or None)
     try:

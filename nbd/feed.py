@@ -21,14 +21,12 @@ async def merged(*feeds: AsyncIterator[T | None]) -> AsyncGenerator[T | None, No
     """What each of them gives, as it comes; ends when one of them does."""
     waiting = {asyncio.ensure_future(anext(feed)): feed for feed in feeds}
     try:
-        while True:
-            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
+        while not any(task.done() and isinstance(task.exception(), StopAsyncIteration) for task in waiting):
+            for task in [task for task in waiting if task.done()]:
                 feed = waiting.pop(task)
-                if isinstance(task.exception(), StopAsyncIteration):
-                    return
-                yield task.result()
                 waiting[asyncio.ensure_future(anext(feed))] = feed
+                yield task.result()
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in waiting:
             task.cancel()

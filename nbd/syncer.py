@@ -87,7 +87,7 @@ class Desk:
         return ready
 
     async def accept(self, ask: Ask) -> dict[str, str]:
-        await self._keeper.accept(ask.body)
+        await self._keeper.ledger.accept(ask.body)
         return {}
 
     async def watch(self, ask: Ask) -> dict[str, str]:

@@ -37,7 +37,7 @@ OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "
 """Each outside library, and the one file that may import it."""
 FLOORS = (
     ("errors",),
-    ("wire", "messages", "keptmessages", "storemessages", "attachments", "feed", "places", "unixdoor"),
+    ("wire", "messages", "keptmessages", "homemessages", "storemessages", "attachments", "feed", "places", "unixdoor"),
     ("config", "editors"),
     ("gpus", "people", "homes"),
     ("profiles",),
@@ -52,7 +52,7 @@ FLOORS = (
 CLIENTS = {"web", "cli", "webdoor"}
 """Speak to core over its socket, so they know its messages, the words for states, and nothing else of it."""
 CLIENTS_KNOW = {
-    "errors", "wire", "messages", "keptmessages", "storemessages", "attachments", "unixdoor", "config", "profiles", "editors", "web", "cli",
+    "errors", "wire", "messages", "homemessages", "keptmessages", "storemessages", "attachments", "unixdoor", "config", "profiles", "editors", "web", "cli",
 }  # fmt: skip
 
 

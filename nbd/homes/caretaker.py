@@ -93,7 +93,7 @@ class Caretaker:
         if not note.known:
             note = await self._notes.change(person, known=now)
         if note.parted:
-            await self._keeper.keep_both(person)
+            await self._keeper.ledger.keep_both(person)
         for duty in due(note, now, self._care.rhythm, self._failed.get(person, {})):
             if person in self._at:
                 return

@@ -57,10 +57,14 @@ async def changes(repository: Repository, before: Snapshot, after: Snapshot) -> 
         async for path, old, new in walked(repository, before, after, everything=True):
             if new and new.flags & Flag.LINKED and group(new) in groups:
                 found.of.setdefault(path, (old, new))
-                for length in range(1, path.count(b"/") + 1):
-                    folder = b"/".join(path.split(b"/")[:length])
-                    found.of.setdefault(folder, (None, None))
+                found.of = {folder: (None, None) for folder in above(path) if folder not in found.of} | found.of
     return found
+
+
+def above(path: bytes) -> list[bytes]:
+    """The folders on the way to it."""
+    names = path.split(b"/")
+    return [b"/".join(names[:length]) for length in range(1, len(names))]
 
 
 def stored_size(entry: Entry) -> int:

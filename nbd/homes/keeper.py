@@ -11,32 +11,25 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from ..errors import HostUnfit, NbdError, Unreachable
-from ..homemessages import HomeBrief
 from .careful import Careful
 from .changes import Changes, changes, weight
 from .fitness import fit, worked_in
 from .guardian import Means
+from .ledger import Ledger
 from .model import HomeFacts, HomeNote, HomeReady, HomeRequest, Listed, Root, Snapshot
-from .naming import hold
 from .ownrules import own_rules
 from .ports import HomeFolders, Notes, OpenHome, Target
 from .proof import changed_since
 from .repository import Repository
 from .restorer import Progress, Restorer
 from .snapshotter import home_entry
-from .standing import Circumstances, Move, Verdict, head_of, stranger, verdict
+from .standing import Circumstances, Move, Verdict, head_of, verdict
 from .tops import SKELETON, tops_of
 from .walk import entries_of
 
 log = logging.getLogger(__name__)
 ASK_SECONDS, WAIT_SECONDS = 2.0, 15.0
 """How long the store may take to say what there is: where the home was worked in, and where the start depends on it."""
-DAMAGED = "what is kept of this home is damaged: {0}. See: nbctl home verify"
-PARTED = (
-    "another box has worked in this home, and so has somebody here; both are kept. The other's: nbctl home diff {0} latest, nbctl home restore "
-    "--snapshot {0}. If it is as you want it: nbctl home confirm"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -55,6 +48,7 @@ class Job:
 class Keeper:
     def __init__(self, means: Means, notes: Notes, folders: HomeFolders, skeleton: str = SKELETON) -> None:
         self._means, self._notes, self._folders, self._skeleton = means, notes, folders, skeleton
+        self.ledger = Ledger(means, notes, folders)
         self._turns: dict[str, asyncio.Lock] = {}
 
     async def ready(self, home: HomeRequest, *, in_use: bool) -> HomeReady:
@@ -99,58 +93,6 @@ class Keeper:
         await self._notes.change(home.person, **values)
         log.info("the home of %s is brought to its snapshot of %s", home.person, chosen[0].id[:12])
         return chosen[0]
-
-    async def accept(self, home: HomeRequest) -> None:
-        """A person says that the home is as it should be, whatever its snapshots have, and also if it is half. Raises HostUnfit(home_unfit)."""
-        facts = await self._folders.look(home.path)
-        fit(home, facts)
-        await self._notes.change(home.person, bringing="", base="", accepted=facts.inode, mounted=facts.mounted)
-
-    async def accepted(self, home: HomeRequest) -> bool:
-        """Whether the next look records what is there, however much is gone. Of that very folder: another one was not meant."""
-        note = await self._notes.read(home.person)
-        return note.accepted != 0 and note.accepted == (await self._folders.look(home.path)).inode
-
-    async def recorded(self, person: str) -> None:
-        """It has been: from now on the last snapshot is what a home is measured by. What was told is known."""
-        await self._notes.change(person, accepted=0, parted="")
-
-    async def hold_newest(self, person: str) -> None:
-        """Keep for ever what the home was before somebody said that it need not be so any more."""
-        repository, note = await self._means.vault.find(person), await self._notes.read(person)
-        newest = repository.root.newest() if repository else None
-        if repository and newest and newest.id != note.brought:
-            await hold(repository, newest.id, "before it was left aside")
-            await self._means.vault.note(person, repository)
-
-    async def alarms(self, person: str) -> tuple[str, ...]:
-        note = await self._notes.read(person)
-        parted = (PARTED.format(note.parted[:12]),) if note.parted else ()
-        return (*parted, DAMAGED.format(note.damages[0])) if note.damages else parted
-
-    async def people(self) -> list[str]:
-        return await self._notes.people()
-
-    async def met(self, person: str, root: Root) -> None:
-        """Where another box has saved beside this one: what it had is kept, and the person is told."""
-        note = await self._notes.read(person)
-        other = stranger(root, self._means.vault.box, (note.brought, note.told))
-        if other is not None and not note.bringing:
-            log.warning("another box, %s, works in the home of %s at the same time: both are kept", other.box, person)
-            await self._notes.change(person, told=other.id, parted=other.id)
-            await self.keep_both(person)
-
-    async def brief(self, person: str) -> HomeBrief:
-        """What the note says."""
-        note = await self._notes.read(person)
-        return HomeBrief(
-            person, half=bool(note.bringing), brought=note.brought, alarms=await self.alarms(person), pruned=note.pruned / 1e9 or None,
-            dropped=note.dropped, verified=max(note.sampled, note.proven) / 1e9 or None, damages=note.damages,
-        )  # fmt: skip
-
-    async def half(self, person: str) -> bool:
-        """Whether it is being brought, or was and came to no end."""
-        return bool((await self._notes.read(person)).bringing)
 
     async def _circumstances(self, home: HomeRequest, facts: HomeFacts, note: HomeNote) -> Circumstances:
         try:
@@ -197,22 +139,9 @@ class Keeper:
         """Write down what follows from what was found, where nothing is brought."""
         if found.move is Move.PARTED and newest:
             await self._notes.change(home.person, told=newest.id, parted=newest.id)
-            await self.keep_both(home.person)
+            await self.ledger.keep_both(home.person)
         if found.move in (Move.NONE, Move.PARTED):
             await self._notes.change(home.person, mounted=facts.mounted)
-
-    async def keep_both(self, person: str) -> None:
-        """Another box's snapshot that is not in this home gets a name, by which it is kept for ever. What fails is tried again by the caretaker."""
-        note = await self._notes.read(person)
-        try:
-            async with asyncio.timeout(WAIT_SECONDS):
-                repository = await self._means.vault.find(person)
-                other = next((one for one in repository.root.snapshots if one.id == note.parted), None) if repository else None
-                if repository and other and not other.name:
-                    await hold(repository, other.id, f"of {other.box}")
-                    await self._means.vault.note(person, repository)
-        except (NbdError, TimeoutError) as error:
-            log.warning("the other box's snapshot of the home of %s is not marked yet: %s", person, error)
 
     async def _chosen(self, home: HomeRequest, facts: HomeFacts, repository: Repository) -> tuple[Listed, Listed | None, frozenset[bytes]] | None:
         """What to bring; what the home is now, where it is known; and what may be replaced in it besides."""

@@ -71,6 +71,8 @@ class HomeNote:
     """The newest snapshot of another box of which the person was told, and which is kept."""
     parted: str = ""
     """The same, while it is worth telling."""
+    held: str = ""
+    """The same, once it has a name by which it is kept."""
     mounted: bool = False
     """A file system of its own began at the home when it was last used here."""
     known: int = 0

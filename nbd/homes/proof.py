@@ -29,15 +29,15 @@ async def changed_since(repository: Repository, snapshot: Snapshot, home: OpenHo
         listings = await home.look([(path, True) for path, _ in some])
         for (path, entry), listing in zip(some, listings, strict=True):
             old = {one.name: one for one in await entries_of(repository, entry.payload)}
-            for below in compared(path, entry, listing, old, ignores):
-                if isinstance(below, str):
-                    return below
-                stack.append(below)
+            found = list(compared(path, entry, listing, old, ignores))
+            if found and isinstance(found[-1], str):
+                return found[-1]
+            stack += [one for one in found if not isinstance(one, str)]
     return ""
 
 
 def compared(path: bytes, entry: Entry, listing: Listing, old: dict[bytes, Entry], ignores: Ignores) -> Iterator[Folder | str]:
-    """The folders below, or what is otherwise. A folder's own times do not count: something left out of snapshots may have come or gone."""
+    """The folders below; last, what is otherwise, if anything is. A folder's own times do not count: what is left out may have come or gone."""
     if listing.folder is None or listing.folder.mode != entry.mode:
         yield shown(path) or "the home itself"
         return

@@ -67,9 +67,7 @@ class SyncHomes:
                 return
             log.info("the home %s is brought to its newest snapshot: %s", who.home, answer.bring)
             try:
-                async with aclosing(self._stream(RestoreWish(home_of(who), RestoreRequest(), who.home, bring=True), who)) as steps:
-                    async for step in steps:
-                        tell(step)
+                await self._bring(who, tell)
             except Unreachable as error:
                 if error.code == NOT_BACK:
                     raise
@@ -77,6 +75,11 @@ class SyncHomes:
                 await asyncio.sleep(pause)
         message = "what its snapshots have could not be brought here: it was broken off again and again"
         raise HostUnfit(message, code=NOT_BACK, hint="nbd's messages say more", retryable=True)
+
+    async def _bring(self, who: Occupant, tell: Callable[[RestoreView], None]) -> None:
+        async with aclosing(self._stream(RestoreWish(home_of(who), RestoreRequest(), who.home, bring=True), who)) as steps:
+            async for step in steps:
+                tell(step)
 
     async def accept(self, who: Occupant) -> None:
         await self.ask("accept", home_of(who))

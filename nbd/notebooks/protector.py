@@ -66,13 +66,16 @@ class Protector:
     async def _snapshot(self, row: Notebook, event: str) -> None:
         try:
             async with asyncio.timeout(self._pace.flush_seconds):
-                who = await self._people.occupant(row.owner)
-                if who is not None:
-                    async with self._shown(row, who):
-                        await self._homes.flush(who, event, homecoming.name(row))
+                await self._flush(row, event)
         except (NbdError, TimeoutError) as error:
             why = str(error) or "the store is slow"
             log.warning("%s: the snapshot of its %s is pending: %s", row.title, event, why, extra={"NBD_NOTEBOOK": row.id})
+
+    async def _flush(self, row: Notebook, event: str) -> None:
+        who = await self._people.occupant(row.owner)
+        if who is not None:
+            async with self._shown(row, who):
+                await self._homes.flush(who, event, homecoming.name(row))
 
     @asynccontextmanager
     async def _shown(self, row: Notebook, who: Occupant) -> AsyncIterator[None]:

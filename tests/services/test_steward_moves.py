@@ -167,8 +167,8 @@ async def test_a_damaged_file_is_no_reason_to_start_on_half_a_home(boxes: tuple[
     with pytest.raises(HostUnfit, match="bad") as said:
         await two.start()
     assert said.value.code == "home_not_back"
-    assert await two.keeper.half("ada")
-    await two.keeper.accept(two.home)
+    assert await two.keeper.ledger.half("ada")
+    await two.keeper.ledger.accept(two.home)
     assert await two.start() == ""
     await settled(two)
     assert await two.names() == {"good"}
@@ -178,7 +178,7 @@ async def test_started_on_an_empty_home_what_was_is_kept_for_ever_and_what_is_ma
     one, two = boxes
     await kept(one, work="x")
     one.store.trouble = AWAY
-    await two.keeper.accept(two.home)
+    await two.keeper.ledger.accept(two.home)
     assert await two.start() == ""
     (two.path / "new").write_text("y")
     with pytest.raises(Unreachable):
@@ -252,7 +252,7 @@ async def test_going_forward_goes_on_after_a_kill(tmp_path: Path, lives: int) ->
         await one.bring(lives)
     except Killed:
         await one.killed()
-        assert await one.keeper.half("ada")
+        assert await one.keeper.ledger.half("ada")
         await one.start()
     assert look(one.path) == look(two.path)
     await one.steward.close()
@@ -311,7 +311,7 @@ async def test_a_home_that_was_a_mount_and_is_none_is_not_filled(boxes: tuple[Bo
     (one.path / "work").unlink()
     with pytest.raises(HostUnfit, match="was a mount of its own"):
         await one.steward.ready(one.home)
-    await one.keeper.accept(one.home)
+    await one.keeper.ledger.accept(one.home)
     assert await one.start() == ""
 
 

@@ -1,0 +1,76 @@
+"""How the keeping of a home begins: not at all while it is half; and by recording what is there, where somebody said that it is as it should be,
+whatever its last snapshot had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import replace
+
+from ..errors import NbdError, Refused
+from .guardian import Guardian
+from .ledger import HALF, HALF_HINT, Ledger
+from .snapshotter import Request
+
+log = logging.getLogger(__name__)
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 5.0, 300.0
+
+
+class Beginnings:
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def watch(self, guardian: Guardian) -> None:
+        """Nothing is recorded of a home that is half. One that is as it should be whatever its last snapshot had is recorded so first."""
+        person = guardian.home.person
+        if guardian.watched or person in self._tasks:
+            guardian.look_out()
+            return
+        if await self._ledger.half(person):
+            log.warning("the home of %s was brought here in part only: nothing is recorded of it", person)
+        elif await self._ledger.accepted(guardian.home):
+            self._tasks[person] = asyncio.create_task(self._begin(guardian), name=f"the first look at the home of {person}")
+        else:
+            guardian.watch()
+
+    async def _begin(self, guardian: Guardian) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while await self._ledger.accepted(guardian.home):
+            try:
+                await self.flush(guardian, Request("begin"))
+            except NbdError as error:
+                log.warning("the home of %s is not recorded as it is: %s", guardian.home.person, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, MOST_PAUSE_SECONDS)
+        self._tasks.pop(guardian.home.person, None)
+        guardian.watch()
+
+    def under_way(self, person: str) -> bool:
+        return person in self._tasks
+
+    def end(self, person: str) -> None:
+        task = self._tasks.pop(person, None)
+        if task:
+            task.cancel()
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for person in list(self._tasks):
+            self.end(person)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def flush(self, guardian: Guardian, request: Request) -> None:
+        """Raises Refused(code=home_half) for a home that is not whole, and as the guardian's."""
+        home = guardian.home
+        if await self._ledger.half(home.person):
+            raise Refused(HALF, code="home_half", hint=HALF_HINT)
+        accepted = await self._ledger.accepted(home)
+        if accepted:
+            with suppress(NbdError):  # Where its store is away. It has a name most often: it is of the last stop.
+                await self._ledger.hold_newest(home.person)
+        await guardian.flush(replace(request, confirmed=request.confirmed or accepted))
+        if accepted or request.confirmed:
+            await self._ledger.recorded(home.person)

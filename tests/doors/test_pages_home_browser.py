@@ -26,6 +26,7 @@ PAGES = (
 @pytest.fixture
 async def chromium(w: World) -> AsyncIterator[Browser]:
     put_home(w)
+    expect.set_options(timeout=20_000)  # On a busy machine a page takes its time.
     async with async_playwright() as playwright:
         program = shutil.which("chromium") or shutil.which("chromium-browser") or playwright.chromium.executable_path
         assert Path(program).exists(), "these tests need Chromium: make test installs it"

@@ -38,6 +38,7 @@ def box(short_path: Path, ada: Person) -> Iterator[RealBox]:
 async def page(browser: Browser) -> AsyncIterator[Page]:
     context = await browser.new_context(viewport={"width": 1280, "height": 800})
     context.set_default_timeout(SECONDS)
+    expect.set_options(timeout=SECONDS)
     yield await context.new_page()
     await context.close()
 
@@ -107,7 +108,7 @@ async def test_a_home_above_its_quota_names_what_to_remove_and_starts_when_that_
     assert failed["state"] == "FAILED"
     assert "pip cache purge" in failed["failure"]["hint"]
     await page.goto(link(box, "login"))
-    await expect(page.get_by_text("that it may take")).to_be_visible()
+    await expect(page.get_by_text("that it may take").first).to_be_visible()
     await page.goto(page.url + "home/room")
     await expect(page.get_by_text("No notebook starts until there is room.")).to_be_visible()
     await expect(page.get_by_text("pip cache purge")).to_be_visible()

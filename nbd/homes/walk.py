@@ -104,7 +104,10 @@ class Walk:
         self._late: list[Todo] | None = None
         """New folders wait for the end, when what is gone is known: one that was moved is compared with what it was, and not read."""
         self._gone: dict[tuple[bytes, bytes], tuple[Mark, int]] = {}
-        self._came: set[Mark] = set()
+        self._came: set[int] = set()
+        """Hashes of their marks: they may be a million."""
+        self._had_any = False
+        """There is a last snapshot: else nothing can be gone, and nothing can have come from elsewhere."""
         self._left: dict[int, Entry] = {}
         self._had: tuple[int, bool, bool] = (0, False, False)
         self._entry: Entry | None = None
@@ -112,7 +115,7 @@ class Walk:
     async def run(self, was: Entry | None, dirty: Dirty | None) -> Entry | None:
         """The entry of the home itself; None where there is nothing to be seen."""
         self._todo = [Todo(None, b"", HOME, was, dirty)]
-        self._late = [] if was else None
+        self._late, self._had_any = ([], True) if was else (None, False)
         while self._todo or self._late:
             if not self._todo:
                 self._todo, self._late = self._late or [], None
@@ -125,7 +128,7 @@ class Walk:
 
     def loss(self) -> Loss:
         had, moved, empty = self._had
-        return Loss(had, sum(count for known, count in self._gone.values() if known not in self._came), moved, empty)
+        return Loss(had, sum(count for known, count in self._gone.values() if hash(known) not in self._came), moved, empty)
 
     async def _looked(self, coming: Sequence[Todo]) -> list[tuple[Todo, Sequence[bytes], Listing]]:
         trees = await parts_of(self._repository, [todo.was.payload for todo in coming if todo.was])
@@ -285,7 +288,8 @@ class Walk:
         for entry in missing:
             count = 1 + (entry.size if entry.kind == Kind.FOLDER else 0)
             self._gone[(frame.todo.path, entry.name)] = (mark(entry), count)
-        self._came.update(mark(entry) for name, entry in frame.entries.items() if entry is not None and name not in old)
+        if self._had_any:
+            self._came.update(hash(mark(entry)) for name, entry in frame.entries.items() if entry is not None and name not in old)
         if self.withhold and not frame.todo.guessed:
             frame.entries |= {entry.name: entry._replace(flags=entry.flags | Flag.STALE) for entry in missing}
 

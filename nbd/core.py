@@ -241,7 +241,8 @@ def build(config: Config, places: Places, database: Database) -> Core:
         instance, platform.node(), time.time(), origin.pages, config.core.image_prefix,
         shelf.profiles, config.core.default_profile, limits, manager.reconcile,
     )  # fmt: skip
-    checks = {"podman": podman.health, "network": networks.health, "homes": homes.health, "profiles": shelf.health}
+    checks = {"podman": podman.health, "network": networks.health, "profiles": shelf.health}
+    checks |= {"homes": homes.health, "snapshots": news.health, "data": attacher.health}
     health = Health(checks, processes.container_of, time.monotonic)
     routes = [
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),

@@ -14,7 +14,7 @@ Reading = Callable[[HomeBrief], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One family of the exposition. Names are part of the product: docs/metrics.md lists them."""
+    """One family of the exposition. Names are part of the product: docs/homes.md lists them."""
 
     name: str
     help: str

@@ -35,6 +35,15 @@ class HomeNews:
         self.store = said.store
         return frozenset(moved)
 
+    async def health(self) -> str:
+        """ "ok", or what is wrong with how many homes; nobody is named, for everybody may ask."""
+        wrong = {
+            "not protected": sum(bool(brief.trouble) for brief in self._briefs.values()),
+            "waiting on this box for the store": sum(brief.spooled_bytes > 0 for brief in self._briefs.values()),
+            "with damage in what is kept (nbctl home verify)": sum(bool(brief.damages) for brief in self._briefs.values()),
+        }
+        return "; ".join(f"{number} home{'s' if number > 1 else ''} {what}" for what, number in wrong.items() if number) or "ok"
+
     def of(self, person: str) -> HomeBrief | None:
         return self._briefs.get(person)
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from nbd.errors import HostUnfit, Unreachable
+from nbd.homemessages import HomeBrief
 from nbd.messages import StartRequest
 from nbd.notebooks.model import State, Want
 from nbd.notebooks.views import say
@@ -185,6 +186,17 @@ async def test_what_is_adopted_is_told_of_and_a_sync_that_forgot_is_told_again(h
     await house.manager.reconcile()
     assert house.machine.watched == {"ada"}
     await house.manager.close()
+
+
+async def test_the_parts_of_the_box_say_how_many_homes_are_in_trouble_and_name_nobody(house: Household) -> None:
+    assert await house.news.health() == "ok"
+    house.machine.briefs = {"ada": HomeBrief("ada", trouble="x", damages=("y",)), "eve": HomeBrief("eve", trouble="x", spooled_bytes=1)}
+    await house.manager.reconcile()
+    said = await house.news.health()
+    assert said == "2 homes not protected; 1 home waiting on this box for the store; 1 home with damage in what is kept (nbctl home verify)"
+    house.machine.briefs = {"ada": HomeBrief("ada"), "eve": HomeBrief("eve")}
+    await house.manager.reconcile()
+    assert await house.news.health() == "ok"
 
 
 async def test_a_home_in_which_somebody_works_is_left_as_it_is(house: Household) -> None:

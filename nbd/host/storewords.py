@@ -26,7 +26,8 @@ CUT = {"BadDigest", "IncompleteBody", "InvalidDigest", "Md5Mismatch", "RequestTi
 """The bytes did not arrive as they were sent."""
 PAST_THE_END = {"InvalidRange"}
 
-CAUSE = r'(?<=message: )"[^"]{1,80}"|invalid peer certificate: \w+|failed to lookup address information: [\w ]+'
+CAUSE = r'(?<=message: )"[^"]{1,80}"|failed to lookup address information: [\w ]+'
+CERTIFICATE = r"InvalidCertificate\(\s*(\w+)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,9 @@ def full(said: Said, store: str) -> NbdError | None:
 
 
 def refused(said: Said, store: str) -> NbdError | None:
+    if certificate := re.search(CERTIFICATE, said.text):
+        hint = "who vouches for it: ca_file (PEM), in the file that homes.store_secrets names; or the clock of this box is wrong"
+        return HostUnfit(f"the store {store} shows a certificate that is not good: {certificate[1]}", code="store_unfit", hint=hint)
     if said.status in (301, 307, 308):
         hint = "look at endpoint and region in the file that homes.store_secrets names"
         return HostUnfit(f"the store {store} is elsewhere: {said.line}", code="store_unfit", hint=hint)

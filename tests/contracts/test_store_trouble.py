@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import ipaddress
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
-from nbd.errors import HostUnfit, NbdError, Unreachable
+from nbd.errors import HostUnfit, NbdError, NotFound, Unreachable
 from nbd.homes import layout, policy
 from nbd.homes.ports import ObjectStore
 from nbd.host.credentials import spelled
@@ -126,3 +133,43 @@ async def test_accounts_with_any_name_have_each_their_own(server: Server, tmp_pa
     assert sorted(await stores.persons()) == sorted(people)
 
 
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Of 127.0.0.1, vouched for by itself alone."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a store of our own")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    plain = serialization.NoEncryption()
+    paths = folder / "cert.pem", folder / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return paths
+
+
+async def test_an_endpoint_that_no_public_authority_vouches_for(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    asked: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
+    secrets = {"access_key_id": "x", "secret_access_key": "x", "endpoint": f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"}
+    for extra, kind in (({}, HostUnfit), ({"ca_file": str(cert)}, NotFound)):
+        found = spelled("s3", {**secrets, **extra})
+        with pytest.raises(kind) as said:
+            await BucketStore(f"s3://{BUCKET}", found.options, found.client, patience=10).fetch("latest")
+        assert ("certificate" in said.value.message) == (kind is HostUnfit)
+    assert len(asked) == 1
+    listening.close()

@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from nbd.config import rates
+from nbd.config import HomeSettings, rate, rates
 from nbd.errors import Conflict, HostUnfit, NbdError, Unreachable
 from nbd.homes.bandwidth import Limits, Window
 from nbd.homes.ports import Versioned
@@ -17,6 +18,7 @@ from nbd.homes.traffic import Count, Counts
 from nbd.host.counting import CountingStore
 from nbd.host.limiting import ConcurrentStore, Lines, ThrottledStore
 from nbd.host.retrying import RetryingStore
+from nbd.host.stores import stores_of
 from nbd.host.verifying import VerifyingStore
 from nbd.host.wrapping import Clock
 from tests.fakes.object_store import MemoryStore
@@ -314,6 +316,16 @@ async def test_the_hour_comes_in_which_another_rate_holds() -> None:
     await store.create("data/1", bytes(64 * MIB))  # At this rate the next one would wait for 17 minutes.
     await store.create("data/2", b"x")
     assert 60 <= clock.seconds <= 66
+
+
+async def test_the_settings_reach_the_store(tmp_path: Path) -> None:
+    clock = Dream()
+    settings = HomeSettings(bandwidth=rate("1MiB"), bandwidth_schedule=rates("08:00-18:00 unlimited"))
+    stores = stores_of(settings, str(tmp_path / "store"), clock)
+    for number in range(40):
+        await stores(f"person{number % 3}").create(f"data/{number:02}", bytes(2 * MIB))
+    assert 58 <= clock.seconds <= 62, "all persons' bytes by one line, until it was eight"
+    assert stores.counts["create"] == Count(40, 0, 80 * MIB, 0, 0.0)
 
 
 async def test_counts() -> None:

@@ -63,9 +63,10 @@ def test_every_answer_has_its_word(said: Said, kind: type[NbdError], code: str, 
 def test_the_cause_is_told() -> None:
     text = f'Generic S3 error: {GET}HTTP error: error sending request\n\nDebug source: Os {{ code: 111, message: "Connection refused" }}'
     assert trouble(Said("GenericError", text), "s3://homes", "latest").message.endswith("error sending request Connection refused")
-    text = text.replace("Os {", "invalid peer certificate: Expired {").replace("message", "text")
+    text = text.replace("Os {", "error: InvalidCertificate(\n   UnknownIssuer,\n").replace("message", "text")
     error = trouble(Said("GenericError", text), "s3://homes", "latest")
-    assert (error.code, error.message[-33:]) == ("store_away", "invalid peer certificate: Expired"[-33:])
+    assert (error.code, error.message[-13:]) == ("store_unfit", "UnknownIssuer")
+    assert "ca_file" in error.hint
     assert "clock" in trouble(answered(403, "RequestTimeTooSkewed"), "s3://homes", "latest").message
 
 

@@ -34,7 +34,7 @@ class AttachedDesk:
 
     async def use(self, ask: Ask) -> dict[str, str]:
         self._data.use(ask.body.ids)
-        return {}
+        return {"health": self._data.health()}
 
     async def flush(self, ask: Ask) -> dict[str, str]:
         await self._data.flush(ask.body.ids)

@@ -38,6 +38,15 @@ class AttachedData:
         for one, carrier in self._carriers.items():
             carrier.use(used=one in ids)
 
+    def health(self) -> str:
+        """ "ok", or what is wrong with how many."""
+        known = [carrier.known for carrier in self._carriers.values()]
+        wrong = {
+            "not in step": sum(one.trouble is not None for one in known),
+            "with deletions that wait for a word": sum(bool(one.withheld) for one in known),
+        }
+        return "; ".join(f"{number} attached folder{'s' * (number > 1)} {what}" for what, number in wrong.items() if number) or "ok"
+
     async def flush(self, ids: Collection[str]) -> None:
         """Return when what is here is there, for each. Raises the first reason why not, when all have tried."""
         carriers = [carrier for one, carrier in self._carriers.items() if one in ids]

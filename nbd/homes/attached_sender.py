@@ -128,7 +128,7 @@ class Sender:
                     continue
             except Conflict:
                 continue
-            log.warning("%s was changed on both sides: what is here is kept as %s", action.path, key)
+            log.warning("%s was changed on both sides: what is here is kept as %s", action.path, key, extra={"NBD_EVENT": "data_conflict"})
             self._tally.conflicts.append(key)
             return as_known(action.path, key, version, content, await content.digest())
         raise Torn("it was changed on both sides, and no free name is left for a copy")

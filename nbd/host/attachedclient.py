@@ -56,8 +56,8 @@ class SyncAttachments:
                 child.kill()
             await child.wait()
 
-    async def use(self, ids: Collection[str]) -> None:
-        await self._sync.ask("attached/use", Used(tuple(sorted(ids))))
+    async def use(self, ids: Collection[str]) -> str:
+        return str((await self._sync.ask("attached/use", Used(tuple(sorted(ids)))))["health"])
 
     async def flush(self, ids: Collection[str]) -> None:
         await self._sync.ask("attached/flush", Used(tuple(sorted(ids))), FLUSH_SECONDS)
@@ -88,16 +88,15 @@ def made(attachment: Attachment) -> int:
     try:
         for above in reversed(folder.parents[:LEVELS]):
             above.mkdir(mode=0o711, exist_ok=True)
-        fresh = not folder.exists()
         folder.mkdir(mode=0o700, exist_ok=True)
         held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise HostUnfit(f"{folder} cannot be made: {error.strerror}", hint=f"look: df -h {folder.parent}; df -i {folder.parent}") from None
     try:
-        if fresh and os.geteuid() == 0:
+        if os.fstat(held).st_uid == 0 and not os.listdir(held):  # noqa: PTH208 - of a descriptor
+            # Just made; or a kill came between making it and giving it away.
             os.fchown(held, attachment.uid, attachment.gid)
         if os.fstat(held).st_uid != attachment.uid:
-            # A kill came between making it and giving it away, or somebody had a hand in it.
             raise HostUnfit(f"{folder} is not its owner's", hint=f"if nothing is in it: rmdir {folder}")
         os.fchmod(held, 0o755 if shared else 0o700)
     except BaseException:

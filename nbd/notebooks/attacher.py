@@ -28,7 +28,8 @@ class Attacher:
         self._flush_seconds = flush_seconds
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """Held from asking who else has a folder to having written that this one has: of two starts only the first brings it."""
-        self._trouble = ""
+        self._telling = asyncio.Lock()
+        self._trouble, self._health = "", "ok"
 
     async def check(self, owner: str, profile: Profile, asked: Sequence[AttachRequest]) -> None:
         """Raises InvalidInput, Refused for what could not be attached whatever happens."""
@@ -43,6 +44,8 @@ class Attacher:
     async def bring(self, notebook: str, profile: Profile, who: Occupant, show: Callable[[Progress], None]) -> tuple[Bind, ...]:
         """All of a notebook's, one after the other. Raises HostUnfit(data_unfit, disk_full), Unreachable(data_away), InvalidInput."""
         await self._roster.change(notebook, attached=())
+        # What sync takes for in use it leaves as it is: it has to know that the last run is over.
+        await self.tell()
         binds: list[Bind] = []
         for one in wanted(profile, self._roster.get(notebook).attach, who, self._ground):
             found = one.attachment
@@ -56,16 +59,20 @@ class Attacher:
 
     async def tell(self) -> None:
         """Which are in use now. Told at each change and at each reconcile, so that a sync that was restarted knows again."""
-        ids = {one.id for row in self._roster.all() if row.state in LIVE for one in row.attached}
-        trouble = ""
+        trouble, ids = "", set[str]()
         try:
-            async with asyncio.timeout(TELL_SECONDS):
-                await self._attachments.use(ids)
+            async with asyncio.timeout(TELL_SECONDS), self._telling:
+                ids = {one.id for row in self._roster.all() if row.state in LIVE for one in row.attached}
+                self._health = await self._attachments.use(ids)
         except (NbdError, TimeoutError) as error:
             trouble = str(error) or "sync is silent"
         if trouble and trouble != self._trouble and ids:
             log.warning("attached data is not looked after: %s", trouble)
         self._trouble = trouble
+
+    async def health(self) -> str:
+        """ "ok", or how many are not in step; nobody is named, for everybody may ask."""
+        return self._health
 
     async def last(self, notebook: str) -> None:
         """What the end of a run left goes up; waits so long and no longer."""

@@ -142,8 +142,8 @@ class Attachments(Protocol):
         """Return when its folder is there and in step with the bucket; `tell` hears how far that is. Asked again, it goes on where it was. Its folder
         is there also when this raises: Unreachable where the store or sync is away, HostUnfit, InvalidInput."""
 
-    async def use(self, ids: Collection[str]) -> None:
-        """Notebooks work in exactly these. May be told again and again."""
+    async def use(self, ids: Collection[str]) -> str:
+        """Notebooks work in exactly these. May be told again and again. Answers how all are: "ok", or what is wrong with how many."""
 
     async def flush(self, ids: Collection[str]) -> None:
         """Return when what is in these folders now is in their buckets. Raises why not; it is tried again all the same."""

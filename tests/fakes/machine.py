@@ -326,10 +326,11 @@ class FakeAttachments:
         if self._machine.bucket_trouble:
             raise self._machine.bucket_trouble
 
-    async def use(self, ids: Collection[str]) -> None:
+    async def use(self, ids: Collection[str]) -> str:
         if self._machine.sync_trouble:
             raise self._machine.sync_trouble
         self._machine.attached = set(ids)
+        return "1 attached folder not in step" if self._machine.bucket_trouble else "ok"
 
     async def flush(self, ids: Collection[str]) -> None:
         alive = {box.spec.name for box in self._machine.boxes.values() if box.state == "running"}

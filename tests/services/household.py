@@ -84,7 +84,7 @@ class Household:
         protector = Protector(parts.homes, parts.people, self.roster, self.news, Pace(0.2, 0.02))
         stopper = Stopper(parts, self.roster, self.release_seconds, kill_seconds=0.05)
         ground = Ground("/attached", Occupant("nobody", 65534, 65534, "/"))
-        attacher = Attacher(FakeAttachments(machine), parts.people, self.roster, ground, 0.2)
+        self.attacher = attacher = Attacher(FakeAttachments(machine), parts.people, self.roster, ground, 0.2)
         hands = Hands(Starter(parts, self.roster, house, attacher), stopper, Tasks(), protector, attacher)
         lives = Lives(parts, self.roster, hands, RULES, lambda: PROFILES)
         self.manager = Manager(parts, self.roster, hands, lives, RULES)

@@ -124,6 +124,13 @@ async def test_a_profile_may_say_that_it_starts_without(house: Household) -> Non
     assert (row.state, binds(house, row)) == (State.RUNNING, {"/x": False})
 
 
+async def test_trouble_of_any_is_told_to_who_asks_how_nbd_is(house: Household) -> None:
+    assert await house.attacher.health() == "ok"
+    house.machine.bucket_trouble = AWAY
+    await house.manager.reconcile()
+    assert await house.attacher.health() == "1 attached folder not in step"
+
+
 async def test_how_far_it_is_is_shown(house: Household) -> None:
     house.machine.bring_seconds = 0.2
     row, _ = await house.manager.start("ada", StartRequest("main", attach=(DATA,)))

@@ -23,11 +23,9 @@ async def scan(folder: OpenHome, prefix: str = "") -> Here:
     while waiting:
         some, waiting = waiting[-AT_ONCE:], waiting[:-AT_ONCE]
         for path, listing in zip(some, await folder.look([(one, True) for one in some]), strict=True):
-            if listing.folder is None:
-                if listing.trouble or not path:
-                    closed[shown(path)] = listing.trouble or "it is not there"
-                continue
-            below = _sorted(path, listing, prefix, (files, closed, leftovers))
+            if listing.folder is None and (listing.trouble or not path):
+                closed[shown(path)] = listing.trouble or "it is not there"
+            below = _sorted(path, listing, prefix, (files, closed, leftovers)) if listing.folder else []
             waiting += below
             folders += below
     return Here(files, closed, frozenset(folder.decode() for folder in folders), tuple(leftovers))

@@ -40,7 +40,8 @@ def openat2(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
         if code not in (errno.EAGAIN, errno.EINTR):
             break
     if code == errno.ENOSYS:
-        raise HostUnfit("this kernel has no openat2 (Linux 5.6 or later is needed)", code="kernel_unfit")
+        hint = "Linux 5.6 or later is needed; under systemd also: no RestrictSUIDSGID= for this unit, which takes it away"
+        raise HostUnfit("openat2 is not to be had here", hint=hint, code="kernel_unfit")
     raise OSError(code, os.strerror(code), path)
 
 

@@ -88,6 +88,12 @@ def test_a_bucket_that_every_cloud_takes(person: str, room: int) -> None:
     assert len(name) <= room
 
 
+@given(NAMES)
+def test_nobody_can_be_called_like_anothers_mark(person: str) -> None:
+    name = bucket_part(person, 60)
+    assert name == person or bucket_part(name, 60) != name
+
+
 @given(NAMES, st.sampled_from([where for where in WHERES if "nbd" not in where.split("/")[2]]))
 def test_a_folder_tells_whose_it_is(person: str, where: str) -> None:
     layout = parse(where)

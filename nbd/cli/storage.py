@@ -21,7 +21,8 @@ def _tell(call: Call, view: StorageView) -> None:
     rotation = Cell("begun and not ended: nbctl admin storage rotate-key", "yellow") if view.rotating else ""
     call.out.say_all(facts(call.out, [("kept at", view.where), ("master key", key), ("its rotation", rotation)]))
     rows = [
-        (one.kind, str(one.requests), str(one.errors), amount(one.sent_bytes), amount(one.received_bytes), f"{one.seconds:.1f} s") for one in view.traffic
+        (one.kind, str(one.requests), str(one.errors), amount(one.sent_bytes), amount(one.received_bytes), f"{one.seconds:.1f} s")
+        for one in view.traffic
     ]
     if rows:
         call.out.raw("")
@@ -61,7 +62,8 @@ def _tell_rotation(call: Call, view: RotationView) -> None:
     call.err.say_all([call.err.painted(call.err.line(f"not yet: {line}"), "red") for line in view.failed])
     if view.failed:
         call.err.tell("the former key is kept beside it; say this again when these can be reached")
-    call.out.tell(f"PUT A COPY OF {view.key_file} IN A SAFE PLACE NOW: who loses it loses every snapshot. Copies of the old key open nothing new.", "bold")
+    call.out.tell(f"PUT A COPY OF {view.key_file} IN A SAFE PLACE NOW: who loses it loses every snapshot.", "bold")
+    call.out.tell("Copies of the old key open nothing new.")
 
 
 ADMIN = Verb(

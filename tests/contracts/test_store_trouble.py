@@ -22,6 +22,7 @@ from nbd.homes.ports import ObjectStore
 from nbd.host.credentials import spelled
 from nbd.host.objectstore import BucketStore
 from nbd.host.stores import stores_of
+from tests.fakes.fault_server import faulty
 from tests.fakes.object_servers import BUCKET, SERVERS, Server, s3_user, strict_s3
 
 from .object_stores import Servers, bucket_of, settings_of
@@ -133,6 +134,17 @@ async def test_accounts_with_any_name_have_each_their_own(server: Server, tmp_pa
     assert sorted(await stores.persons()) == sorted(people)
 
 
+
+
+async def test_two_in_one_moment_of_whom_none_may_have_won() -> None:
+    """S3's 409 is not "it is there already"."""
+    async with faulty(("127.0.0.1", 9), seed=1, share=1.0, only=("busy",)) as busy:
+        found = spelled("s3", {"access_key_id": "x", "secret_access_key": "x", "endpoint": busy.endpoint})
+        store = BucketStore(f"s3://{BUCKET}", found.options, found.client)
+        for call in (store.create("data/ab", b"x"), store.replace("latest", b"x", None)):
+            with pytest.raises(Unreachable) as said:
+                await call
+            assert said.value.code == "store_busy"
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -109,14 +110,16 @@ def test_a_sync_that_dies_is_told_again_and_a_stop_without_a_store_still_stops(b
     try:
         save(ada, ada.home / "last.txt", "while the store is away\n")
         assert box.ask("stop", "main")["state"] == "STOPPED"
-        status = box.ask("home", "status")
-        assert status["trouble"]
-        assert status["pending"] == ["stop main run 1"]
+        assert box.ask("home", "status")["waiting"]["snapshots"]
+        assert "its home waits on this box for a store that is away" in box.ask("show", "main")["sentence"]
+        assert box.ask("status")["parts"]["snapshots"] == "1 home waiting on this box for the store"
     finally:
         store.unlink()
         store.with_name("away").rename(store)
-    until(lambda: stops(box), 60, lambda: box.output[-4000:])
+    until(lambda: box.ask("home", "status")["waiting"] is None, 90, lambda: box.output[-4000:])
+    assert [one["name"] for one in stops(box)] == ["main run 1"]
     assert kept(box, "last.txt")
+    until(lambda: "waits" not in box.ask("show", "main")["sentence"], 30, lambda: box.ask("show", "main"))
 
 
 def test_make_stop_takes_the_snapshots_too(box: RealBox, ada: Person) -> None:
@@ -130,3 +133,40 @@ def test_make_stop_takes_the_snapshots_too(box: RealBox, ada: Person) -> None:
     assert "evening.txt" in names
     assert "night.txt" not in names
     assert box.ask("home", "status")["sentence"].startswith("no notebook runs; the last snapshot is of ")
+
+
+def test_what_goes_and_what_stays(short_path: Path, ada: Person) -> None:
+    """Retention, a deletion, the drill and the figures, as an admin and as a person see them."""
+    keep = ("keep_daily = 0", "keep_weekly = 0", "keep_monthly = 0", "keep_hourly = 1")
+    keep += ('keep_recent = "0s"', 'prune_every = "2s"', 'drill_every = "2s"')
+    with real_box(short_path, who=ada, settings=SETTINGS + "\n".join(keep)) as box:
+        box.ask("start")
+        for number in range(4):
+            before = newest(box)
+            save(ada, ada.home / "paper.txt", f"{number}\n")
+            until(lambda before=before: newest(box) != before, 15, lambda: box.output[-4000:])  # type: ignore[misc]
+        box.ask("stop", "main")
+        until(lambda: len(box.ask("home", "snapshots")) == 1, 20, lambda: box.nbctl("home", "prune", "--dry-run").stdout)
+        (kept_one,) = box.ask("home", "snapshots")
+        assert kept_one["name"] == "main run 1"
+        box.ask("rm", "main", "--yes")
+        assert (ada.home / "paper.txt").read_text() == "3\n"
+        assert [one["id"] for one in box.ask("home", "snapshots")] == [kept_one["id"]], "a notebook takes nothing of its home with it"
+        assert box.refused("home", "forget", kept_one["id"], "--yes")[1] == "newest"
+        assert box.ask("status")["parts"]["snapshots"] == "ok"
+        packs = sorted((short_path / "d/state/sync/store").glob("*/data/**/*"), key=lambda path: path.stat().st_size)
+        data = bytearray(packs[-1].read_bytes())
+        data[len(data) // 2] ^= 1
+        packs[-1].chmod(0o600)
+        packs[-1].write_bytes(data)
+        until(lambda: "damage" in box.ask("status")["parts"]["snapshots"], 60, lambda: box.output[-4000:])
+        assert any("nbctl home verify" in alarm for alarm in box.ask("home", "status")["alarms"])
+        figures = subprocess.run(
+            ["curl", "--silent", "--unix-socket", box.socket, "http://nbd/metrics"], capture_output=True, text=True, check=True, timeout=30
+        ).stdout
+        assert f'nbd_home_damages{{user="{ada.name}"}} 0.0' not in figures
+        assert f'nbd_home_dropped_snapshots_total{{user="{ada.name}"}}' in figures
+
+
+def newest(box: RealBox) -> str:
+    return "".join(one["id"] for one in box.ask("home", "snapshots")[:1])

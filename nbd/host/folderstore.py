@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ from .fileops import FileOps
 SECONDS = 300.0
 KEY = re.compile(r"[a-z0-9]+(/[a-z0-9]+)*(\.copy)?")
 ASIDE = ".aside-"
+LEFT_SECONDS = 24 * 3600.0
+"""What is aside for so long was left by one that was killed."""
 FULL = {
     errno.ENOSPC: "is full", errno.EDQUOT: "is over its quota", errno.EROFS: "is read-only",
     errno.EACCES: "denies access", errno.EPERM: "denies access",
@@ -89,6 +92,9 @@ class FolderStore:
             raise Unreachable(f"the store {folder.parent} is not there", code="store_away", hint="is it mounted?")
         self._files.make_folder(folder)
         self._files.sync_folder(folder.parent)
+        for left in folder.glob(f"{ASIDE}*"):
+            if left.stat().st_mtime < time.time() - LEFT_SECONDS:
+                self._files.unlink(left)
         self._made.add(folder)
 
     def _replace(self, path: Path, data: bytes, expected: str | None) -> str:
@@ -151,6 +157,13 @@ def explained(folder: Path) -> Iterator[None]:
         raise NotFound(f"{error.filename or folder} is not in the store", code="store_missing") from None
     except OSError as error:
         if error.errno in FULL:
-            hint = f"look: df -h {folder}; df -i {folder}"
-            raise HostUnfit(f"the store {folder} {FULL[error.errno]}", code="store_unfit", hint=hint) from None
+            raise HostUnfit(f"the store {folder} {FULL[error.errno]}", code="store_unfit", hint=next_step(error.errno, folder)) from None
         raise Unreachable(f"the store {folder} fails: {error.strerror}", code="store_away") from None
+
+
+def next_step(code: int, folder: Path) -> str:
+    if code in (errno.EACCES, errno.EPERM):
+        return f"it must belong to the account of nbd sync: chown -R {os.geteuid()} {folder.parent}"
+    if code == errno.EROFS:
+        return f"mount it to be written to; under systemd, too: systemctl edit nbd-sync, [Service], ReadWritePaths={folder.parent}"
+    return f"make room; look: df -h {folder}; df -i {folder}"

@@ -99,6 +99,19 @@ OPERATIONS: dict[str, Callable[[Path], object]] = {
 }
 
 
+@pytest.mark.parametrize("world", SEEING, indirect=True)
+async def test_a_new_folder_is_told_of_by_what_is_written_into_it_at_once(world: World) -> None:
+    """Whoever looked at it when it was empty has to hear of it again."""
+    await world.watched()
+    names = [f"n{number}" for number in range(200)]
+    for name in names:
+        (world.home / name / "below").mkdir(parents=True)
+        (world.home / name / "below" / "file").write_text("x")
+    told = await world.told()
+    assert told is not None
+    assert told >= {os.fsencode(f"{name}/below") for name in names}
+
+
 def swap(home: Path, one: str, other: str) -> None:
     (home / one).rename(home / "aside")
     (home / other).rename(home / one)

@@ -81,6 +81,27 @@ async def test_a_home_that_is_not_there_is_refused_and_the_others_are_marked(tmp
         group.close()
 
 
+OFFERING = """
+import asyncio, os, sys
+from pathlib import Path
+from nbd.homes.model import HomeRequest
+from nbd.host.eventgroup import EventGroup
+offer = asyncio.run(EventGroup(Path("/none")).offer([HomeRequest("nobody", os.getuid(), sys.argv[1])]))
+print(offer.refused["nobody"])
+"""
+
+
+@pytest.mark.real
+def test_a_core_without_the_right_says_so(short_path: Path) -> None:
+    """As in a container that may not: sync watches by inotify then, and the person is told why."""
+    home = short_path / "home"
+    home.mkdir()
+    os.chown(home, 65534, 65534)
+    argv = ["setpriv", "--reuid=65534", "--clear-groups", sys.executable, "-c", OFFERING, str(home)]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=Path(__file__).resolve().parents[2], check=False)
+    assert said.stdout == "it needs root's rights on the host (CAP_SYS_ADMIN)\n", said.stderr
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"

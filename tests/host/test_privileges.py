@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import subprocess
@@ -19,7 +20,7 @@ from nbd.host.privileges import READ_ANY, Rights, hand_over, parse, sentence
 from tests.homes.test_repository import fill
 from tests.homes.world import look
 from tests.system.real_box import Person, account, until
-from tests.system.syncbox import QUIET, SyncBox, occupant, refused, sync_box
+from tests.system.syncbox import QUIET, SyncBox, occupant, outcome_of, refused, sync_box
 
 STATUS = """Name:\tnbd
 Uid:\t0\t{uid}\t0\t0
@@ -134,6 +135,25 @@ async def test_root_becomes_the_account_there_is(short_path: Path, ada: Person, 
 
 
 @pytest.mark.real
+async def test_a_store_elsewhere_is_made_for_it_or_must_be_its_own(short_path: Path, ada: Person, keeper: Person) -> None:
+    fill_home(ada)
+    who, mine, roots = occupant(ada), short_path / "mine", short_path / "roots"
+    with sync_box(short_path, f'{QUIET}user = "{keeper.name}"\nspool = "0B"\nstore = "{mine}"\n') as box:
+        await box.flush(who)
+        assert {path.lstat().st_uid for path in (mine, *mine.rglob("*"))} == {keeper.uid}
+        box.end()
+        roots.mkdir(mode=0o755)
+        box.settings = box.settings.replace(str(mine), str(roots))
+        (box.places.sync_state / "seen.json").unlink()
+        box.up()
+        outcome = await outcome_of(box.flush(who))
+        assert isinstance(outcome, NbdError)
+        assert (outcome.code, outcome.hint) == ("store_unfit", f"it must belong to the account of nbd sync: chown -R {keeper.uid} {roots}")
+        os.chown(roots, keeper.uid, keeper.gid)
+        assert (await box.flush(who)).trouble == ""
+
+
+@pytest.mark.real
 async def test_core_and_sync_are_two_accounts(short_path: Path, ada: Person, keeper: Person) -> None:
     """The unit's way: snapshot of a closed home, restore as the person, verify; nobody but core and sync itself reaches its sockets."""
     fill_home(ada)
@@ -153,6 +173,13 @@ async def test_core_and_sync_are_two_accounts(short_path: Path, ada: Person, kee
             assert socket.stat().st_uid == keeper.uid
             assert tried(ada, connecting(socket)) == errno.EACCES
             assert tried(keeper, connecting(socket)) == 0
+        # And should they be open by mistake: who asks is asked for by the kernel's word.
+        for path in (box.places.sync_run, box.places.sync_socket, box.places.restore_socket):
+            path.chmod(0o777)
+        question = "POST /v1/homes/status HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 2\\r\\n\\r\\n{}"
+        assert "403" in answered(ada, box.places.sync_socket, question)
+        assert answered(ada, box.places.restore_socket, "{}\\n") == ""
+        assert "400" in answered(keeper, box.places.sync_socket, question)
 
 
 def tried(person: Person, code: str, *wrap: str) -> int:
@@ -160,6 +187,15 @@ def tried(person: Person, code: str, *wrap: str) -> int:
     script = f"import os, socket, sys\ntry:\n{textwrap.indent(code, '    ')}\nexcept OSError as error:\n    sys.exit(error.errno)\n"
     identity: dict[str, object] = {} if wrap else {"user": person.uid, "group": person.gid, "extra_groups": []}
     return subprocess.run([*wrap, "/usr/bin/python3", "-I", "-c", script], cwd="/", check=False, **identity).returncode  # type: ignore[call-overload, no-any-return]
+
+
+def answered(person: Person, path: Path, question: str) -> str:
+    """The beginning of what one of this person's processes is told; empty where it is shown the door."""
+    script = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); s.sendall(b'{question}')\ntry:\n    print(s.recv(100))\n"
+    script += "except ConnectionResetError:\n    print(b'')\n"
+    identity: dict[str, object] = {"user": person.uid, "group": person.gid, "extra_groups": []}
+    done = subprocess.run(["/usr/bin/python3", "-I", "-c", script], cwd="/", check=True, capture_output=True, text=True, **identity)  # type: ignore[call-overload]
+    return str(ast.literal_eval(done.stdout).decode())
 
 
 def connecting(path: Path) -> str:

@@ -186,13 +186,19 @@ async def test_a_full_state_folder(short_path: Path) -> None:
 
 
 async def test_a_full_home_is_restored_to_as_far_as_it_goes(short_path: Path) -> None:
-    with small_disk(short_path / "disk", 64 * MIB) as disk, sync_box(short_path, SETTINGS) as box:
+    with small_disk(short_path / "disk", 64 * MIB, inodes=1500) as disk, sync_box(short_path, SETTINGS) as box:
         os.chown(disk, KIM, KIM)
         restoring, failed = await Restoring.begin(box, short_path, disk), 0
         for left in levels(18 * MIB):
             target = restoring.next()
             with filled(disk, left):
                 failed += not await restored(restoring, target)
+                restoring.check(target)
+            await restoring.again(target)
+        for left in (0, 100, 300):
+            target = restoring.next()
+            with no_inodes(disk, left):
+                assert not await restored(restoring, target)
                 restoring.check(target)
             await restoring.again(target)
         assert LEVELS / 4 < failed < LEVELS

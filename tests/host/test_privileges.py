@@ -191,8 +191,8 @@ def tried(person: Person, code: str, *wrap: str) -> int:
 
 def answered(person: Person, path: Path, question: str) -> str:
     """The beginning of what one of this person's processes is told; empty where it is shown the door."""
-    script = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); s.sendall(b'{question}')\ntry:\n    print(s.recv(100))\n"
-    script += "except ConnectionResetError:\n    print(b'')\n"
+    script = f"import socket\ns = socket.socket(socket.AF_UNIX)\ns.connect({str(path)!r})\n"
+    script += f"try:\n    s.sendall(b'{question}')\n    print(s.recv(100))\nexcept ConnectionError:\n    print(b'')\n"
     identity: dict[str, object] = {"user": person.uid, "group": person.gid, "extra_groups": []}
     done = subprocess.run(["/usr/bin/python3", "-I", "-c", script], cwd="/", check=True, capture_output=True, text=True, **identity)  # type: ignore[call-overload]
     return str(ast.literal_eval(done.stdout).decode())

@@ -76,7 +76,9 @@ class RestoreDoor:
         try:
             chosen = await self._carried_out(wish, target, progress)
             last = wire.encode(view(wish, progress, chosen, done=True))
+            log.info("restored for %s into %s: %d entries, %d bytes", wish.home.person, wish.to, progress.entries, progress.bytes)
         except NbdError as error:
+            log.info("a restore for %s into %s ended early: %s", wish.home.person, wish.to, error)
             last = wire.encode(ProblemAnswer(Problem(error.code, error.message, error.hint, error.retryable)))
         except Exception:
             log.exception("a restore for %s met a defect", wish.home.person)
@@ -84,9 +86,8 @@ class RestoreDoor:
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-        log.info("restored for %s into %s: %d entries, %d bytes", wish.home.person, wish.to, progress.entries, progress.bytes)
-        await target.tell(last)
-
+        with suppress(NbdError):  # Whoever started the child may be gone, or ends it as soon as it has printed this.
+            await target.tell(last)
 
     async def _carried_out(self, wish: RestoreWish, target: RemoteTarget, progress: Progress) -> SnapshotView:
         if wish.bring:

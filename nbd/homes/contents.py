@@ -14,6 +14,8 @@ from .ports import LargeFile, OpenHome, Reading
 from .repository import Repository
 
 BATCH_BYTES, BATCH_FILES = 8 << 20, 256
+AT_ONCE_BYTES = 128 << 10
+"""So much is hashed sooner than a thread is woken for it."""
 WINDOW = 8 << 20
 ATTEMPTS = 3
 Wanted = tuple[Seen, Entry | None]
@@ -41,10 +43,10 @@ class Contents:
 
     async def _small(self, folder: bytes, batch: Sequence[Wanted]) -> list[Entry | None]:
         readings = await self._home.read(folder, [seen for seen, _ in batch])
-        if any(reading.seen and reading.seen.kind == Kind.FILE for reading in readings):
+        if sum(len(reading.data) for reading in readings) > AT_ONCE_BYTES:
             cut = await asyncio.to_thread(lambda: [self._cut(reading) for reading in readings])
         else:
-            cut = [[] for _ in readings]
+            cut = [self._cut(reading) for reading in readings]
         return [await self._entry(folder, one, reading, pieces) for one, reading, pieces in zip(batch, readings, cut, strict=True)]
 
     def _cut(self, reading: Reading) -> Pieces:

@@ -134,6 +134,8 @@ class NotebookView:
     """The idle engine's word; None while there is none."""
     stop_reason: str | None = None
     failure: FailureView | None = None
+    unsaved: str = ""
+    """What of the home that it left is not in the store yet, for its owner; empty for nothing."""
     attach: tuple[AttachRequest, ...] = ()
     """What its owner attached, beside what the profile does."""
 

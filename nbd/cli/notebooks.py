@@ -171,8 +171,15 @@ def stop(call: Call) -> int:
     if view.state == "ERROR":
         raise NbdError(view.sentence or f"{name} could not be stopped", hint=view.hint or f"nbctl show {name}", code="stop_failed")
     told = "is stopping" if view.state in LIVE_STATES else "is stopped"
-    emit(call, message, lambda: call.out.tell(f"{name} {told}; its home is kept. Start it again: nbctl start {name}"))
+    emit(call, message, lambda: _tell_stopped(call, view, told))
     return 0
+
+
+def _tell_stopped(call: Call, view: NotebookView, told: str) -> None:
+    name = label(view)
+    call.out.tell(f"{name} {told}; its home is kept. Start it again: nbctl start {name}")
+    if view.unsaved:
+        call.out.tell(f"{view.unsaved}; it goes on by itself: nbctl home status", "yellow")
 
 
 def rm(call: Call) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import Refused
-from .fitness import Top
+from .fitness import Top, worked_in
 from .guardian import Means
 from .model import Kind, Seen
 from .ports import OpenHome
@@ -15,18 +17,23 @@ MOST_FOLDERS = 100
 
 
 async def tops_of(home: OpenHome, means: Means, skeleton: str) -> list[Top]:
+    """Folders are looked into only while there is no other sign of work: each may be large."""
     (listing,) = await home.look([(b"", True)])
     own, rules = listing.folder.uid if listing.folder else -1, means.rules("")
-    folders = [seen.name for seen in listing.entries if seen.kind == Kind.FOLDER]
-    looked = dict(zip(folders, await home.look([(name, True) for name in folders]), strict=True))
     same = await as_in_skeleton(home, listing.entries, means, skeleton)
-    found = []
-    for seen in listing.entries:
-        below = looked.get(seen.name)
-        empty = below is not None and not below.entries and not below.trouble
-        ignored = rules.ignored(seen.name, folder=seen.kind == Kind.FOLDER)
-        found.append(Top(seen.name, seen.kind, seen.uid == own, ignored, seen.name in same, empty))
-    return found
+    tops = {
+        seen.name: Top(seen.name, seen.kind, seen.uid == own, rules.ignored(seen.name, folder=seen.kind == Kind.FOLDER), seen.name in same)
+        for seen in listing.entries
+    }
+    folders = [top for top in tops.values() if top.kind == Kind.FOLDER and worked_in([top])]
+    if worked_in(top for top in tops.values() if top not in folders):
+        return list(tops.values())
+    for top in folders:
+        (below,) = await home.look([(top.name, True)])
+        if below.entries or below.trouble:
+            break
+        tops[top.name] = replace(top, empty=True)
+    return list(tops.values())
 
 
 async def as_in_skeleton(home: OpenHome, entries: tuple[Seen, ...], means: Means, skeleton: str) -> set[bytes]:

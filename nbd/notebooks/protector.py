@@ -58,6 +58,7 @@ class Protector:
         """The snapshot at the end of a run. Waits so long and no longer, and shows how far it is."""
         row = self._roster.get(notebook)
         await self._snapshot(row, homecoming.occasion(row.stop_reason))
+        await self.tell()  # So that who is told that it has stopped is told what of its home is not in the store yet.
 
     async def before_change(self, notebook: str) -> None:
         """The snapshot of a home before another profile works in it."""

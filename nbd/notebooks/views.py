@@ -42,8 +42,9 @@ def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
     mine = [lease for lease in sight.leases if lease.notebook == row.id]
     names = tuple(sight.cards.get(lease.card, lease.card) for lease in mine)
     sentence, hint = say(row, passing, names, own=sight.own)
-    if row.state is State.STOPPED and sight.own and (waits := homecoming.waits(row, sight.home)):
-        sentence, hint = f"{sentence}; {waits}", f"how it goes on: nbctl home status; {hint}"
+    unsaved = homecoming.waits(row, sight.home) if row.state is State.STOPPED and sight.own else ""
+    if unsaved:
+        sentence, hint = f"{sentence}; {unsaved}", f"how it goes on: nbctl home status; {hint}"
     failure = row.failure
     return NotebookView(
         id=row.id,
@@ -68,6 +69,7 @@ def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
         stop_reason=row.stop_reason,
         attach=row.attach,
         failure=_told(row, failure, own=sight.own) if failure else None,
+        unsaved=unsaved,
     )
 
 

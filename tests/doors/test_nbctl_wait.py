@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nbd.messages import FailureView, NotebookView, Progress, Waiting
+from nbd.messages import FailureView, NotebookView, Progress, StartRequest, Waiting
+from nbd.wire import dump
 from tests.fakes.nbctl_core import FakeCore, notebook
 from tests.fakes.nbctl_runner import Nbctl, finished, me
 
@@ -46,7 +47,7 @@ def test_start_waits_until_it_runs_and_says_how_to_open_it(core: FakeCore, nbctl
     assert ran.code == 0
     assert ran.out == "train is running on NVIDIA RTX A4000; it took 1.0 s.\nopen it: nbctl open train\n"
     assert ran.err == ""
-    assert core.asked[0].body == {"name": "train", "profile": "gpu-1", "editor": None, "gpus": 1, "wait": False, "empty_home": False}
+    assert core.asked[0].body == dump(StartRequest("train", "gpu-1", gpus=1))
 
 
 def test_start_of_what_runs_says_so_at_once(core: FakeCore, nbctl: Nbctl) -> None:

@@ -53,15 +53,34 @@ async def test_an_empty_home_is_the_last_snapshot_before_the_notebook_runs(boxes
         (box.skeleton / ".bashrc").write_text("as new")
     (two.path / ".bashrc").write_text("as new")
     (two.path / ".bash_history").write_text("ls\n")
+    (two.path / "Desktop").mkdir()
+    for folder in (two.skeleton, two.path):
+        (folder / "welcome").mkdir()
+        (folder / "welcome/read me").write_text("of the lab")
     assert await two.start() == (await one.steward.snapshots(one.home))[0].id
     before, after = look(one.path), look(two.path)
     assert {path: facts for path, facts in after.items() if path in before} == before
-    assert set(after) - set(before) == {b".bashrc", b".bash_history"}
+    assert set(after) - set(before) == {b".bashrc", b".bash_history", b"Desktop", b"welcome", b"welcome/read me"}
     assert two.progress.of_entries == two.progress.entries + two.progress.already + len(two.progress.skipped)
     assert two.progress.of_bytes == two.progress.bytes + two.progress.already_bytes
     await settled(two)
     assert (await two.steward.status(two.home)).sentence == "protected"
     assert len(await two.names()) == len(os.listdir(two.path))  # noqa: PTH208 - one of the names is no UTF-8
+
+
+@pytest.mark.parametrize("touched", ["welcome/read me", "welcome/notes", "Desktop/paper", ".bashrc"])
+async def test_the_smallest_sign_of_work_keeps_a_home_as_it_is(boxes: tuple[Box, Box], touched: str) -> None:
+    one, two = boxes
+    await kept(one, work="x")
+    for folder in (two.skeleton, two.path):
+        (folder / "welcome").mkdir()
+        (folder / "welcome/read me").write_text("of the lab")
+        (folder / ".bashrc").write_text("as new")
+    (two.path / "Desktop").mkdir()
+    (two.path / touched).write_text("of hers!!!")
+    assert await two.start() == ""
+    assert not (two.path / "work").exists()
+    assert (two.path / touched).read_text() == "of hers!!!"
 
 
 async def test_what_is_there_already_stays_where_it_is_another(boxes: tuple[Box, Box]) -> None:

@@ -16,7 +16,7 @@ from ..errors import Conflict, Damaged, NbdError, NotFound, Refused, StateUnusab
 from .copies import KEPT, Copies
 from .indexes import Indexes, Table, encode_index, merge, to_merge
 from .model import FORMAT, NO_ID, DoomedList, Listed, Place, Root, Snapshot
-from .ports import Codec, KeyRing, ObjectStore
+from .ports import Codec, KeyRing, ObjectStore, Versioned
 
 T = TypeVar("T")
 POINTER, CONFIGS = "latest", ("config", "config.copy")
@@ -78,20 +78,18 @@ class Repository:
 
     async def refresh(self) -> None:
         """The pointer as it is now, and the indexes that are new."""
-        try:
-            sealed, self._version = await self.store.fetch(POINTER)
-        except NotFound:
-            if any([await self.store.list("snapshots/"), self._version]):
-                hint = "tests/homes/independent_reader.py --salvage lists what is there"
-                raise Damaged("the pointer of the home is gone, and its snapshots are there", code="pointer_lost", hint=hint) from None
+        found = await pointer_of(self.store, begun=self._version is not None)
+        if found is None:
             self.root, self._version = Root(FORMAT, 0, 0), None
             return
+        sealed, version = found
         root = root_of(self.codec, sealed)
         missing = [name for name in root.indexes if name not in self.indexes.named]
         loaded = await asyncio.gather(*(self._table(name) for name in missing))
         self.indexes.coming = dict(zip(missing, loaded, strict=True))
         self.indexes.settle(root.indexes)
-        self.root = root
+        # Together: with the new version and the old root, a commit would take away what others have added.
+        self.root, self._version = root, version
         await self._remember(sealed)
 
     async def _remember(self, sealed: bytes) -> None:
@@ -228,6 +226,18 @@ class Repository:
         return parsed(DoomedList, await self.object(b"g", f"doomed/{self.root.doomed}"), "the list of doomed objects")
 
 
+async def pointer_of(store: ObjectStore, *, begun: bool) -> Versioned | None:
+    """None where there never was one. Looked for again before it is called lost: another box may just be making the first."""
+    for _ in range(2):
+        try:
+            return await store.fetch(POINTER)
+        except NotFound:
+            if not begun and not await store.list("snapshots/"):
+                return None
+    hint = "tests/homes/independent_reader.py --salvage lists what is there"
+    raise Damaged("the pointer of the home is gone, and its snapshots are there", code="pointer_lost", hint=hint)
+
+
 def root_of(codec: Codec, sealed: bytes) -> Root:
     return parsed(Root, codec.open(b"p", NO_ID, sealed, LARGEST), "the pointer")
 
@@ -252,8 +262,12 @@ async def config_of(store: ObjectStore, keys: KeyRing) -> bytes:
         if key == CONFIGS[0]:
             await _copy(store, config)
         return config
-    if trouble is not None or await store.list(""):
-        raise trouble or Damaged("the store has objects and no config: its key is gone with it", code="config_lost")
+    if trouble is not None:
+        raise trouble
+    if await store.list(""):
+        if await _version(store, CONFIGS[0]) is not None:
+            return await config_of(store, keys)  # Another box made it just now.
+        raise Damaged("the store has objects and no config: its key is gone with it", code="config_lost")
     config = keys.new_home()
     try:
         await store.replace(CONFIGS[0], config, None)

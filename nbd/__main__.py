@@ -87,7 +87,7 @@ def run_sync(config: Config, places: Places) -> Callable[[asyncio.Event], Awaita
     """Its rights go first, before all that reads what people wrote is even imported."""
     from .host import privileges
 
-    places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    privileges.make(places.state, None)
     own, store = [places.sync_state, places.sync_run], Path(config.homes.store or "")
     privileges.settle(config.homes.user, [*own, store] if store.is_absolute() and not store.exists() else own)
     from . import syncer

@@ -141,7 +141,7 @@ def make(folder: Path, ids: tuple[int, int] | None) -> None:
         if ids and folder.stat().st_uid != ids[0]:
             hand_over(folder, *ids)
     except OSError as error:
-        hint = "is the disk full, or read-only?"
+        hint = "is the disk full or read-only, or the folder another's?"
         raise HostUnfit(f"{folder} cannot be made ready for sync: {error.strerror}", hint=hint, code="bad_dir") from None
 
 

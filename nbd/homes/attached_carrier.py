@@ -154,9 +154,12 @@ class Carrier:
         try:
             here = await scan(folder, parsed(self.attachment.url).prefix)
             made = plan(ledger.known, here, None, self._rules())
-            due, self.known.waiting = (made, {}) if hurry else ripe(made, began, self.known.waiting)
+            before = self.known.waiting
+            due, later = (made, {}) if hurry else ripe(made, began, before)
+            self.known.waiting = {action.path: before.get(action.path, began) for action in made.actions}
             if due.actions:
                 await Sender(means.shelf.objects(self.attachment), ledger, folder, tally, means.host).run(due)
+            self.known.waiting = later
         finally:
             await folder.close()
         self._went_well(began, here, made, tally)

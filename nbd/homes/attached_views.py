@@ -30,7 +30,8 @@ def sentence(carrier: Carrier, copies: int) -> tuple[str, str]:
     """How it is, and the next step if there is one."""
     known, attachment = carrier.known, carrier.attachment
     if known.trouble is not None:
-        return f"not in step: {known.trouble.message}", known.trouble.hint or "it is tried again by itself"
+        wait = f"; {changes(len(known.waiting))} here wait{'s' * (len(known.waiting) == 1)}" if known.waiting else ""
+        return f"not in step: {known.trouble.message}{wait}", known.trouble.hint or "it is tried again by itself"
     if known.withheld:
         hint = f"if it is meant: nbctl home attached --confirm {attachment.id}"
         return f"what is gone stays on the other side until you confirm: {known.withheld}", hint
@@ -38,10 +39,14 @@ def sentence(carrier: Carrier, copies: int) -> tuple[str, str]:
         hint = "compare each .conflict- file with the one beside it, then delete or rename it"
         return f"in step; {copies} file{'s' * (copies > 1)} changed on both sides, both versions are kept", hint
     if known.waiting:
-        return f"{len(known.waiting)} change{'s' * (len(known.waiting) > 1)} wait until nobody writes to them", ""
+        return f"{changes(len(known.waiting))} just being made", ""
     if known.synced is None:
         return "not looked at since nbd sync came up", ""
     return "in step" if carrier.used or attachment.writable else "as it was at the last start", ""
+
+
+def changes(number: int) -> str:
+    return f"{number:,} change{'s' * (number != 1)}"
 
 
 def seconds(nanoseconds: int | None) -> float | None:

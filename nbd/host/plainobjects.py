@@ -15,6 +15,7 @@ from .credentials import Access
 from .objectstore import PlainBucket
 
 T = TypeVar("T")
+AT_ONCE = 16
 BUDGET_SECONDS, FIRST_SECONDS, LONGEST_SECONDS = 10.0, 0.2, 5.0
 
 
@@ -22,6 +23,7 @@ class PlainObjects:
     def __init__(self, place: Place, access: Access, patience: float = 30.0) -> None:
         """Raises InvalidInput."""
         self._place = place
+        self._lines = asyncio.Semaphore(AT_ONCE)
         who = {"store_denied": f"look at the keys for {place.url}, and at what they allow", "store_unfit": "look at its name, region and endpoint"}
         self._hints = who if not unsigned(access) else {**who, "store_denied": "it is not public; with your own keys: --attach-keys FILE"}
         self._bucket = PlainBucket(place.url, access.options, access.client, patience)
@@ -110,7 +112,8 @@ class PlainObjects:
         end, pause = loop.time() + BUDGET_SECONDS, FIRST_SECONDS
         while True:
             try:
-                return await call()
+                async with self._lines:
+                    return await call()
             except HostUnfit as error:
                 # The words are about the store of homes; the next step here is another.
                 raise HostUnfit(error.message, code=error.code, hint=self._hints.get(error.code, error.hint)) from None

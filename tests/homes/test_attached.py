@@ -296,7 +296,8 @@ async def test_a_store_that_is_away_is_said_and_made_up_for(world: AttachedWorld
     with pytest.raises(Unreachable):
         await world.start()
     view = await world.view()
-    assert "the store is away" in view.sentence
+    assert view.sentence == "not in step: the store is away; 1 change here waits"
+    assert view.pending == 1
     assert view.since
     world.memory.trouble = None
     await until(lambda: world.there() == {"a": "1"})

@@ -80,8 +80,12 @@ class Keeper:
             fit(home, facts)
             if in_use or (await self._notes.read(home.person)).accepted == facts.inode:
                 return None
-            with explained():
-                return await self._bring(home, facts, target, progress)
+            self.ledger.under_way.add(home.person)
+            try:
+                with explained():
+                    return await self._bring(home, facts, target, progress)
+            finally:
+                self.ledger.under_way.discard(home.person)
 
     async def _bring(self, home: HomeRequest, facts: HomeFacts, target: Target, progress: Progress) -> Listed | None:
         repository = await self._means.vault.find(home.person)

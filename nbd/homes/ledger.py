@@ -19,6 +19,7 @@ from .standing import stranger
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 15.0
 HALF = "not protected: the home was brought here in part only"
+COMING = ("it is being brought here from its snapshots", "how far that is: nbctl ls")
 HALF_HINT = "the next start brings the rest: nbctl start; or say that it is whole: nbctl start --empty-home"
 DAMAGED = "what is kept of this home is damaged: {0}. See: nbctl home verify"
 PARTED = (
@@ -30,6 +31,8 @@ PARTED = (
 class Ledger:
     def __init__(self, means: Means, notes: Notes, folders: HomeFolders) -> None:
         self._means, self._notes, self._folders = means, notes, folders
+        self.under_way: set[str] = set()
+        """Whose home is being brought at this moment."""
 
     async def accept(self, home: HomeRequest) -> None:
         """A person says that the home is as it should be, whatever its snapshots have, and also if it is half. Raises HostUnfit(home_unfit)."""

@@ -86,7 +86,9 @@ class Snapshotter:
         tree = (await packer.add(b"t", encode_part([entry]))).hex()
         skipped, skipped_count = tuple(walk.contents.skipped[:SHOWN_SKIPPED]), len(walk.contents.skipped)
         found = (frozenset(walk.again), walk.contents.relinked and dirty is not None, withheld, skipped, skipped_count)
-        if before is not None and parent is not None and before.tree == tree and not request.name:
+        # Asked again, because the first answer was lost, a name is given once.
+        known = not request.name or (parent is not None and (parent.event, parent.name) == (request.event, request.name))
+        if before is not None and parent is not None and before.tree == tree and known:
             return Report(parent, before, *found, changed=False)
         places = await packer.flush()
         snapshot = Snapshot(

@@ -10,7 +10,7 @@ from ..homemessages import HomeBrief
 from ..messages import HomeView, Unkept
 from . import views
 from .guardian import Guardian, Means
-from .ledger import HALF, HALF_HINT, Ledger
+from .ledger import COMING, HALF, HALF_HINT, Ledger
 
 FIRST_LOOK_SECONDS = 5.0
 
@@ -27,7 +27,7 @@ class Teller:
         if spooled and known.trouble is None:
             sentence, hint = views.waits(spooled, self._means.vault.where)
         if await self._ledger.half(guardian.home.person):
-            sentence, hint = HALF, HALF_HINT
+            sentence, hint = COMING if guardian.home.person in self._ledger.under_way else (HALF, HALF_HINT)
         unsaved = await work.weigh_unsaved()
         return HomeView(
             guardian.home.path, in_use, views.seconds(work.protected()), self._means.vault.where, sentence, hint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import platform
 import secrets
 from dataclasses import replace
@@ -16,6 +17,8 @@ from ..homes.model import HomeNote
 from .sequences import write
 
 ENDING = ".json"
+MACHINE = Path("/etc/machine-id")
+"""Of this installation; not to be told to anybody as it is (machine-id(5))."""
 
 
 class NoteFiles:
@@ -59,11 +62,18 @@ class NoteFiles:
         write(path, wire.encode(note))
 
 
-def box_of(path: Path) -> str:
-    """A name by which this box's snapshots are known from another's; made once."""
+def box_of(path: Path, machine: Path = MACHINE) -> str:
+    """A name by which this box's snapshots are known from another's; made once, and anew where its state was copied to another machine."""
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        here = machine.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        here = ""
+    mark = hashlib.sha256(f"nbd box {here}".encode()).hexdigest()[:16]
+    try:
+        name, made_on = path.read_text(encoding="utf-8").split()
+    except (FileNotFoundError, ValueError):
+        name = made_on = ""
+    if made_on != mark:
         name = f"{platform.node()[:60]}-{secrets.token_hex(2)}"
-        write(path, name + "\n")
-        return name
+        write(path, f"{name} {mark}\n")
+    return name

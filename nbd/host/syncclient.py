@@ -116,7 +116,7 @@ class SyncHomes:
             try:
                 return json.loads(answer.body)
             except ValueError:
-                raise Unreachable("the sync program broke off in the middle of its answer", hint="ask again") from None
+                raise Unreachable("the sync program broke off in the middle of its answer", hint="ask again", code="broken_off") from None
         problem = wire.decode(ProblemAnswer, answer.body).error
         kind = HostUnfit if problem.code in UNFIT else KINDS.get(answer.status, NbdError)
         raise kind(problem.message, hint=problem.hint, code=problem.code, retryable=problem.retryable)

@@ -18,7 +18,8 @@ class Answer:
 
 
 async def ask(socket: str, method: str, path: str, body: bytes = b"", most: int = ANSWER_BYTES) -> Answer:
-    """Raises OSError while nobody listens and Unreachable for what is not HTTP. The deadline is the caller's."""
+    """Raises OSError while nobody listens, Unreachable(code=broken_off) where it ended before its answer, and Unreachable for what is not HTTP.
+    The deadline is the caller's."""
     return await exchange(await asyncio.open_unix_connection(socket), method, path, body, most)
 
 
@@ -36,6 +37,8 @@ async def exchange(ends: tuple[asyncio.StreamReader, asyncio.StreamWriter], meth
         answer = await _all(reader, most)
     finally:
         writer.close()
+    if not answer:
+        raise Unreachable(f"what was asked for {path} ended without an answer", code="broken_off")
     head_bytes, _, rest = answer.partition(b"\r\n\r\n")
     words = head_bytes.split(b" ", 2)
     if len(words) < 2 or not words[1].isdigit():

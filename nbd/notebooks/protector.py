@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from ..errors import NbdError
+from ..errors import NbdError, Unreachable
 from . import homecoming
 from .homenews import HomeNews
 from .model import USING, Notebook, Occupant, State
@@ -19,6 +19,7 @@ from .roster import Passing, Roster
 
 log = logging.getLogger(__name__)
 TELL_SECONDS = 5.0
+BROKEN_OFF = "broken_off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +75,15 @@ class Protector:
 
     async def _flush(self, row: Notebook, event: str) -> None:
         who = await self._people.occupant(row.owner)
-        if who is not None:
-            async with self._shown(row, who):
+        if who is None:
+            return
+        async with self._shown(row, who):
+            try:
+                await self._homes.flush(who, event, homecoming.name(row))
+            except Unreachable as error:
+                if error.code != BROKEN_OFF:
+                    raise
+                # Sync died in the middle, and comes up again: it knows nothing of what it was asked.
                 await self._homes.flush(who, event, homecoming.name(row))
 
     @asynccontextmanager

@@ -72,6 +72,8 @@ class FakeMachine:
     to_bring: int = 0
     """Steps until the home is what its snapshots have."""
     bring_trouble: NbdError | None = None
+    flush_troubles: list[NbdError] = field(default_factory=list)
+    """What the next snapshots end in, one each."""
     watched: set[str] = field(default_factory=set)
     flushed: list[tuple[str, str, str, frozenset[str]]] = field(default_factory=list)
     """Whose home, event, name, and which containers ran at that moment."""
@@ -311,6 +313,8 @@ class FakeHomes:
         alive = {box.spec.name for box in self._machine.boxes.values() if box.state == "running"}
         self._machine.flushed.append((who.name, event, name, frozenset(alive)))
         await asyncio.sleep(self._machine.store_seconds)
+        if self._machine.flush_troubles:
+            raise self._machine.flush_troubles.pop(0)
         if self._machine.sync_trouble:
             raise self._machine.sync_trouble
 

@@ -35,3 +35,17 @@ async def test_a_start_waits_for_a_sync_that_comes_back(short_path: Path) -> Non
 async def test_a_sync_that_stays_away_is_said(short_path: Path) -> None:
     with pytest.raises(Unreachable, match="the sync program does not answer"):
         await SyncHomes(short_path / "sync.sock", short_path / "restore.sock").ready(Occupant("ada", 1, 1, "/home/ada"), print, in_use=False)
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 200 OK\r\n\r\n{\"homes\": [", b"HTTP/1.1 200 OK\r\n\r\n"])
+async def test_a_sync_that_dies_in_its_answer_is_known_from_one_that_is_away(short_path: Path, answer: bytes) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(100)
+        writer.write(answer)
+        writer.close()
+
+    socket = short_path / "sync.sock"
+    async with await asyncio.start_unix_server(serve, socket):
+        with pytest.raises(Unreachable) as said:
+            await SyncHomes(socket, short_path / "restore.sock").briefs()
+    assert said.value.code == "broken_off"

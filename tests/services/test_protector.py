@@ -204,3 +204,10 @@ async def test_a_home_in_which_somebody_works_is_left_as_it_is(house: Household)
     house.machine.to_bring = 3
     await house.up("train")
     assert house.machine.to_bring == 3
+
+
+async def test_a_stop_asks_again_where_sync_died_in_the_middle_of_its_snapshot(house: Household) -> None:
+    row = await house.up()
+    house.machine.flush_troubles = [Unreachable("it broke off", code="broken_off")]
+    assert await stopped(house, row.id) is State.STOPPED
+    assert [(event, name) for _, event, name, _ in house.machine.flushed] == [("stop", "main run 1")] * 2

@@ -177,6 +177,35 @@ async def test_snapshots_beside_a_frozen_prune(tmp_path: Path, seed: int) -> Non
     assert at > 12
 
 
+@pytest.mark.parametrize("seed", range(PASTS))
+async def test_prunes_beside_a_frozen_restore(tmp_path: Path, seed: int) -> None:
+    """At each of its requests: for a day it reads what it read when it began, though a prune has dropped the snapshot meanwhile."""
+    without_threads()
+    with in_memory(tmp_path) as memory:
+        past, at = await Past.make(memory, seed), 0
+        while True:
+            store, past.hours = past.store(), 50
+            before = await past.snapshot(store)
+            tree = look(past.home)
+
+            async def meanwhile() -> None:
+                (past.home / "new").write_bytes(b"%d" % at)  # noqa: B023
+                await past.snapshot(store)  # noqa: B023
+                await past.prunes(store, 1)  # noqa: B023
+
+            freeze = Freeze(at, meanwhile)
+            repository = await Repository.open(store, KEYS)
+            repository.store = SharedStore(store, freeze)
+            progress = await restored(repository, before, past.back)
+            assert not progress.damaged
+            assert different(look(past.back), tree) == {}
+            shutil.rmtree(past.back)
+            at += 1
+            if not freeze.happened:
+                break
+    assert at > 2
+
+
 class Turns:
     """Who may make the next request is drawn, once everybody who is at work has one to make. (Of several at once from one, the others wait for the
     first a moment, in which it makes no new one.)"""

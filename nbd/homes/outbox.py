@@ -17,6 +17,8 @@ from .repository import POINTER, Repository
 from .spool import Spooled
 
 log = logging.getLogger(__name__)
+FULL_REST = 20.0
+"""After a look that did not fit, so many times as long as it took."""
 
 
 @dataclass(slots=True)
@@ -32,6 +34,10 @@ class Lane:
     spooled: Spooled | None = None
     why: str = ""
     """What kept the first of them from the store."""
+    indexes: tuple[str, ...] = ()
+    """Those of the last look that ended well; one that fails in its middle leaves no more behind."""
+    full: tuple[float, NbdError] | None = None
+    """Until then, of the loop's clock, it is not tried again to get all that is new into the spool: that may be gigabytes each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,8 @@ class Outbox:
         lane, local = self._lane(person), self._means.spool.store(person)
         if lane.repository is None and await spooling.begun(local):
             opened, measured = await self._opened(person), await self._measured(person)
-            if await spooling.begun(local):  # Else it was published meanwhile.
-                lane.repository, lane.spooled = lane.repository or opened, lane.spooled or measured
+            if await spooling.begun(local) and lane.repository is None:  # Else it was published meanwhile, or opened.
+                lane.repository, lane.spooled, lane.indexes = opened, lane.spooled or measured, opened.root.indexes
         return lane.repository
 
     def current(self, person: str, repository: Repository) -> bool:
@@ -88,28 +94,54 @@ class Outbox:
         if not await spooling.begin(local, means.copies(person)):
             raise error
         lane.repository, lane.why = await self._opened(person), error.message
+        self._refuse_while_full(lane)
         return lane.repository
 
     @asynccontextmanager
     async def taking(self, person: str) -> AsyncIterator[None]:
         """Holds the turn, and afterwards notes what waits."""
-        async with self._lane(person).turn:
+        lane, clock = self._lane(person), asyncio.get_running_loop().time
+        async with lane.turn:
+            began = clock()
             try:
+                if lane.spooled is not None:
+                    self._refuse_while_full(lane)
                 yield
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, NbdError) and error.code == spool.FULL and lane.full is None:
+                    lane.full = (clock() + (clock() - began) * FULL_REST, error)
                 with suppress(NbdError):
-                    await self._settle(person, failed=True)
+                    await self._fail(person)
                 raise
-            await self._settle(person, failed=False)
+            lane.full = None
+            await self._settle(person)
 
-    async def _settle(self, person: str, *, failed: bool) -> None:
+    def _refuse_while_full(self, lane: Lane) -> None:
+        if lane.full is not None and asyncio.get_running_loop().time() < lane.full[0]:
+            raise lane.full[1]
+        lane.full = None
+
+    async def _fail(self, person: str) -> None:
+        """The spool is as it was before the look."""
+        lane, local = self._lane(person), self._means.spool.store(person)
+        if lane.repository is None:
+            return
+        if await spooling.begun(local) and lane.spooled is not None:
+            await spooling.roll_back(lane.repository, lane.indexes)
+            await spooling.tidy(local, lane.repository)
+        else:
+            await self._clear(person)
+            lane.repository = None
+
+    async def _settle(self, person: str) -> None:
         lane, local = self._lane(person), self._means.spool.store(person)
         if lane.repository is None:
             return
         if not await spooling.begun(local):
-            lane.repository = None  # Nothing had changed, or it failed: the next look tries the store again.
+            lane.repository = None  # Nothing had changed: the next look tries the store again.
             return
-        if failed or not lane.tidy:
+        lane.indexes = lane.repository.root.indexes
+        if not lane.tidy:
             await spooling.tidy(local, lane.repository)
             lane.tidy = True
         if lane.spooled is None:

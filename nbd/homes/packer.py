@@ -52,7 +52,7 @@ class Packer:
         if self._bytes >= PACK_BYTES:
             await self._send()
             if len(self.places) >= MANY_PLACES or self._unnamed >= MANY_BYTES:
-                await self._name()
+                await self.name()
         return part
 
     async def flush(self) -> Sequence[Place]:
@@ -72,7 +72,8 @@ class Packer:
         if self._repository.root.swept != self._swept:
             self._ids, self.places, self._swept = {part for _, part, _ in self._waiting}, [], self._repository.root.swept
 
-    async def _name(self) -> None:
+    async def name(self) -> None:
+        """What was stored until now counts for everybody from now on. Raises Conflict."""
         repository, places = self._repository, list(self.places)
         indexes = await repository.add_index(places)
         await repository.move(replace(repository.root, indexes=indexes))

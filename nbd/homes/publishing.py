@@ -29,7 +29,13 @@ class Publishing:
 
     async def upload(self) -> None:
         """Everything that is there now: packs, then indexes, then snapshots. New ones may come meanwhile."""
-        for keys in spool.order([stored.key for stored in await self._local.list("")], self._done | self._damaged):
+        try:
+            base, local = await spooling.roots(self._local, self._store.codec)
+        except (Damaged, NotFound):
+            return  # `finish` says so.
+        named = spool.named(local, base, ())
+        there = [stored.key for stored in await self._local.list("")]
+        for keys in spool.order([key for key in there if key in named or key.startswith("data/")], self._done | self._damaged):
             for at in range(0, len(keys), AT_ONCE):
                 await asyncio.gather(*(self._send(key) for key in keys[at : at + AT_ONCE]))
 

@@ -202,6 +202,13 @@ class Repository:
         name = await self._put_index(content)
         return (*(old for old in self.root.indexes if old not in merged), name)
 
+    async def name(self, indexes: Sequence[str]) -> None:
+        """These, and no others, from now on."""
+        for name in indexes:
+            if name not in self.indexes.named:
+                self.indexes.coming[name] = await self._table(name)
+        await self.move(replace(self.root, indexes=tuple(indexes)))
+
     async def put_index(self, places: Iterable[Place]) -> str:
         return await self._put_index(encode_index(self.codec.random(16), places))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from ..errors import HostUnfit, NbdError, Unreachable
 from .model import Listed, Root
 
+FULL = "spool_full"
 FOLDERS = ("data/", "index/", "snapshots/")
 """In the order in which they are published."""
 

@@ -87,6 +87,13 @@ async def roots(local: ObjectStore, codec: Codec) -> tuple[Root, Root]:
         return base, base
 
 
+async def roll_back(repository: Repository, indexes: tuple[str, ...]) -> None:
+    """Only these indexes and the snapshots are named again: what a long writing had named before it failed is dropped."""
+    await repository.refresh()
+    if repository.root.indexes != indexes:
+        await repository.name(indexes)
+
+
 async def tidy(local: ObjectStore, repository: Repository) -> None:
     """Away with what a failed or killed writing left. No look may be under way."""
     await repository.refresh()

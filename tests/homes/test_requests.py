@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
+from nbd.homes.packer import Packer
+from nbd.homes.pruner import Pruner
+from nbd.homes.repository import Repository
+from nbd.homes.retention import DAY, Policy
+from nbd.homes.verifier import verify
 from tests.fakes.object_store import MemoryStore
 
-from .world import World
+from .world import KEYS, World
 
 MOST = 4
 
@@ -39,3 +46,37 @@ async def test_many_indexes_become_one(tmp_path: Path) -> None:
         assert len(world.repository.root.indexes) <= 20
     await world.restore(report, tmp_path / "back")
     assert (tmp_path / "back/file").read_text() == "saved 59"
+
+
+async def test_a_long_writing_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, store := MemoryStore())
+    packer, content = Packer(world.repository), os.urandom(300_000)
+    await packer.add(b"d", content)
+    await packer.flush()
+    await packer.name()
+    (world.home / "file").write_bytes(content)
+    sizes = sum(map(len, store.objects.values()))
+    world.repository = await Repository.open(store, KEYS)
+    report = await world.snap()
+    assert sum(map(len, store.objects.values())) < sizes + 10_000
+    await world.restore(report, tmp_path / "back")
+    assert (tmp_path / "back/file").read_bytes() == content
+    assert (await verify(store, KEYS)).good
+
+
+async def test_what_was_named_and_pruned_meanwhile_is_stored_again(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, store := MemoryStore())
+    packer, content = Packer(world.repository), os.urandom(300_000)
+    part = await packer.add(b"d", content)
+    await packer.flush()
+    await packer.name()
+    pruner = Pruner(await Repository.open(store, KEYS))
+    for day in (0, 2, 4):
+        await pruner.execute(await pruner.plan(Policy(), time.time_ns() + day * DAY))
+    await world.repository.refresh()
+    packer.again()
+    assert await packer.add(b"d", content) == part
+    await packer.flush()
+    await packer.name()
+    assert await world.repository.blob(part) == content
+    assert (await verify(store, KEYS)).good

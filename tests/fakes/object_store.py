@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
 
 from nbd.errors import Conflict, NotFound
 from nbd.homes.ports import Stored, Versioned
@@ -44,6 +45,13 @@ class MemoryStore:
         await self._called("delete", key)
         self.objects.pop(key, None)
         self._versions.pop(key, None)
+
+    def dump(self, folder: Path) -> None:
+        """As a store in a local folder has them."""
+        for key, data in self.objects.items():
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
 
     async def _called(self, what: str, key: str) -> None:
         self.calls.append((what, key))

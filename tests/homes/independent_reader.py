@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import stat
 import struct
 import sys
 from collections.abc import Iterator
@@ -163,65 +162,83 @@ def entries(data: bytes) -> Iterator[Entry]:
 
 
 class Writer:
-    """Into an empty folder that nobody else touches: this is a tool for the day after, not a service."""
+    """Into an empty folder that nobody else touches: this is a tool for the day after, not a service. By descriptors, for a path may be longer
+    than the kernel takes."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, target: bytes) -> None:
         self.reader = reader
-        self.linked: dict[tuple[int, int, int, bytes], bytes] = {}
+        os.makedirs(target, mode=0o700, exist_ok=True)  # noqa: PTH103
+        self.root = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+        self.linked: dict[tuple[int, str, int, int, bytes], tuple[bytes, bytes]] = {}
 
-    def folder(self, path: bytes, entry: Entry) -> None:
+    def reach(self, path: bytes) -> int:
+        folder = os.dup(self.root)
+        for name in path.split(b"/") if path else ():
+            deeper = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+            os.close(folder)
+            folder = deeper
+        return folder
+
+    def home(self, entry: Entry) -> None:
         """Iterative: a home may be deeper than Python recurses. Times and modes of folders come last, the deepest first."""
-        todo, dressed = [(path, entry)], []
+        todo, dressed = [(b"", entry)], []
         while todo:
             path, entry = todo.pop()
             dressed.append((path, entry))
-            os.makedirs(path, mode=0o700, exist_ok=True)  # noqa: PTH103
+            folder = self.reach(path)
             for child in self.reader.tree(entry.payload):
-                where = path + b"/" + child.name
                 if child.kind == "d":
-                    todo.append((where, child))
+                    os.mkdir(child.name, mode=0o700, dir_fd=folder)
+                    todo.append((path + b"/" + child.name if path else child.name, child))
                 else:
-                    self.one(where, child)
+                    self.one(folder, path, child)
+            os.close(folder)
         for path, entry in reversed(dressed):
-            dress(path, entry)
+            folder = self.reach(path)
+            dress(folder, entry, 0o3777)
+            os.close(folder)
 
-    def one(self, path: bytes, entry: Entry) -> None:
-        if entry.kind == "f":
-            self.file(path, entry)
-        elif entry.kind == "l":
-            os.symlink(entry.payload, path)  # noqa: PTH211
-            os.utime(path, ns=(entry.mtime, entry.mtime), follow_symlinks=False)
-        elif entry.kind == "p":
-            os.mkfifo(path)
-            dress(path, entry)
-        else:
-            print(f"not restored: {path!r} ({entry.kind})", file=sys.stderr)
-
-    def file(self, path: bytes, entry: Entry) -> None:
-        key = (entry.inode, entry.size, entry.mtime, entry.payload)
+    def one(self, folder: int, path: bytes, entry: Entry) -> None:
+        key = (entry.inode, entry.kind, entry.size, entry.mtime, entry.payload)
         if entry.flags & 2 and key in self.linked:
-            os.link(self.linked[key], path)
+            other = self.reach(self.linked[key][0])
+            os.link(self.linked[key][1], entry.name, src_dir_fd=other, dst_dir_fd=folder, follow_symlinks=False)
+            os.close(other)
             return
-        self.linked[key] = path
-        with open(path, "xb") as file:
-            at = 0
-            for length, part in self.reader.extents(entry):
-                if part != ZERO:
-                    content = self.reader.blob(part)
-                    assert len(content) == length
-                    file.seek(at)
-                    file.write(content)
-                at += length
-            assert at == entry.size
-            file.truncate(entry.size)
-        dress(path, entry)
+        self.linked[key] = (path, entry.name)
+        if entry.kind == "f":
+            self.file(folder, entry)
+        elif entry.kind == "l":
+            os.symlink(entry.payload, entry.name, dir_fd=folder)
+            os.utime(entry.name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+        elif entry.kind == "p":
+            os.mkfifo(entry.name, dir_fd=folder)
+            pipe = os.open(entry.name, os.O_RDWR | os.O_NONBLOCK, dir_fd=folder)
+            dress(pipe, entry, 0o1777)
+            os.close(pipe)
+        else:
+            print(f"not restored: {entry.name!r} ({entry.kind})", file=sys.stderr)
+
+    def file(self, folder: int, entry: Entry) -> None:
+        file = os.open(entry.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
+        at = 0
+        for length, part in self.reader.extents(entry):
+            if part != ZERO:
+                content = self.reader.blob(part)
+                assert len(content) == length
+                assert os.pwrite(file, content, at) == length
+            at += length
+        assert at == entry.size
+        os.ftruncate(file, entry.size)
+        dress(file, entry, 0o1777)
+        os.close(file)
 
 
-def dress(path: bytes, entry: Entry) -> None:
-    os.chmod(path, entry.mode & (0o3777 if stat.S_ISDIR(os.lstat(path).st_mode) else 0o1777))  # noqa: PTH101
+def dress(descriptor: int, entry: Entry, allowed: int) -> None:
+    os.fchmod(descriptor, entry.mode & allowed)
     for name, value in entry.xattrs:
-        os.setxattr(path, name, value)
-    os.utime(path, ns=(entry.mtime, entry.mtime))
+        os.setxattr(descriptor, name, value)
+    os.utime(descriptor, ns=(entry.mtime, entry.mtime))
 
 
 def restore(store: Path, master: bytes, target: Path, snapshot: str = "", *, salvage: bool = False) -> None:
@@ -236,7 +253,7 @@ def restore(store: Path, master: bytes, target: Path, snapshot: str = "", *, sal
         newest = max(pointer["snapshots"], key=lambda one: int(one["time"]))
         chosen = json.loads(reader.object(b"s", "snapshots", snapshot or newest["id"]))
     (home,) = reader.tree(bytes.fromhex(chosen["tree"]))
-    Writer(reader).folder(os.fsencode(target), home)
+    Writer(reader, os.fsencode(target)).home(home)
 
 
 def main() -> None:

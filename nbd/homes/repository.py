@@ -85,7 +85,7 @@ class Repository:
         sealed, version = found
         root = root_of(self.codec, sealed)
         missing = [name for name in root.indexes if name not in self.indexes.named]
-        loaded = await asyncio.gather(*(self._table(name) for name in missing))
+        loaded = await asyncio.gather(*(self.table(name) for name in missing))
         self.indexes.coming = dict(zip(missing, loaded, strict=True))
         self.indexes.settle(root.indexes)
         # Together: with the new version and the old root, a commit would take away what others have added.
@@ -105,7 +105,7 @@ class Repository:
         await self.copies.keep_objects({**new, POINTER: sealed}, others)
         self._shelved = (self._shelved | here.keys()) & others
 
-    async def _table(self, name: str) -> Table:
+    async def table(self, name: str) -> Table:
         return Table(await self.object(b"i", f"index/{name}", LARGEST_INDEX))
 
     async def object(self, kind: bytes, key: str, limit: int = LARGEST) -> bytes:
@@ -201,13 +201,6 @@ class Repository:
             content = await asyncio.to_thread(merge, self.codec.random(16), tables)
         name = await self._put_index(content)
         return (*(old for old in self.root.indexes if old not in merged), name)
-
-    async def name(self, indexes: Sequence[str]) -> None:
-        """These, and no others, from now on."""
-        for name in indexes:
-            if name not in self.indexes.named:
-                self.indexes.coming[name] = await self._table(name)
-        await self.move(replace(self.root, indexes=tuple(indexes)))
 
     async def put_index(self, places: Iterable[Place]) -> str:
         return await self._put_index(encode_index(self.codec.random(16), places))

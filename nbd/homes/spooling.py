@@ -5,6 +5,8 @@ The pointer that is read is the spool's own or, before the first commit, `base`:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import NotFound, Unreachable
 from . import spool
 from .copies import Copies
@@ -91,7 +93,9 @@ async def roll_back(repository: Repository, indexes: tuple[str, ...]) -> None:
     """Only these indexes and the snapshots are named again: what a long writing had named before it failed is dropped."""
     await repository.refresh()
     if repository.root.indexes != indexes:
-        await repository.name(indexes)
+        merged = [name for name in indexes if name not in repository.indexes.named]
+        repository.indexes.coming = {name: await repository.table(name) for name in merged}
+        await repository.move(replace(repository.root, indexes=indexes))
 
 
 async def tidy(local: ObjectStore, repository: Repository) -> None:

@@ -151,13 +151,19 @@ def million(files: int, folders: int) -> str:
                 (where / f"file-{one}.txt").write_bytes(b"file %d" % (number * files + one))
         os.sync()
         for start in ("", ", after a restart"):
-            with closing(Nbd(home, folder, None)) as nbd:
-                for verb in (f"first look{start}", f"nothing changed{start}", f"again{start}"):
-                    cost = nbd.backup()
-                    print(verb, cost, flush=True)
-                    quick = "" if verb == "first look" else verdict(cost.seconds, 10.0)
-                    found.append([verb, f"{cost.seconds:.1f}", quick, f"{cost.cpu:.1f}", f"{cost.rss / 1e6:.0f}", verdict(cost.rss / 1e6, 300)])
+            found += looks(home, folder, start)
     return table([f"{files:,} files in {folders:,} folders", "s", "<= 10", "CPU s", "RSS MB", "<= 300"], found)
+
+
+def looks(home: Path, folder: Path, start: str) -> list[list[str]]:
+    found = []
+    with closing(Nbd(home, folder, None)) as nbd:
+        for verb in (f"first look{start}", f"nothing changed{start}", f"again{start}"):
+            cost = nbd.backup()
+            print(verb, cost, flush=True)
+            quick = "" if verb == "first look" else verdict(cost.seconds, 10.0)
+            found.append([verb, f"{cost.seconds:.1f}", quick, f"{cost.cpu:.1f}", f"{cost.rss / 1e6:.0f}", verdict(cost.rss / 1e6, 300)])
+    return found
 
 
 @contextmanager

@@ -76,7 +76,8 @@ writable = true
 secrets = "/etc/nbd/lab-results.toml"
 ```
 
-What is attached is a folder on this box that is kept like a part of a bucket: plain objects, which any other tool reads and writes too. See [attached data](attached.md).
+What is attached is a folder on this box that is kept like a part of a bucket: plain objects, which any other tool reads and writes too. See
+[attached data](attached.md).
 
 Every key:
 

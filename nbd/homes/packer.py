@@ -91,12 +91,13 @@ class Packer:
     async def _ship(self, blobs: Sequence[Blob]) -> None:
         name, data, places = await asyncio.to_thread(packed, self._repository.codec, blobs)
         kept = {part: bytes(content) for kind, part, content in blobs if kind in KEPT}
+        size = sum(len(content) for _, _, content in blobs)
         del blobs  # Megabytes, for as long as a slow store takes.
         await self._repository.store.create(f"data/{name.hex()}", data)
         await self._repository.copies.keep(kept)
         self.places += places
         self.stored += len(data)
-        self._repository.moving.sent += sum(len(content) for _, _, content in blobs)
+        self._repository.moving.sent += size
         self._unnamed += len(data)
 
 

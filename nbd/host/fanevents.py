@@ -64,6 +64,7 @@ class FanotifySource:
                 while self.group != self._offered:
                     self._arrived.clear()
                     await self._arrived.wait()
-        if self._reader is None:
+        if self._reader is None or self.group != self._offered:
+            # An older one may go on for who has it; it may know nothing of the disk of who asks now.
             raise no_events("core has not handed over its queue of events")
         return self._reader

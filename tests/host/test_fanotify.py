@@ -62,6 +62,16 @@ async def test_without_a_group_sync_says_why(tmp_path: Path) -> None:
         assert (refused.value.code, refused.value.message) == ("no_events", expected)
 
 
+@pytest.mark.real
+async def test_a_group_of_another_core_is_for_nobody_new(tmp_path: Path, short_path: Path) -> None:
+    """Which disks it was told to watch is not known."""
+    home = home_at(tmp_path / "home")
+    async with fanotify_source(short_path, home) as source:
+        source.said("another", {})
+        with pytest.raises(HostUnfit, match="has not handed over"):
+            await source.watch(home, DirtySet(time.monotonic, lambda: None), lambda _: False)
+
+
 async def test_switched_off_and_refused_homes_are_said(tmp_path: Path) -> None:
     home = home_at(tmp_path / "home")
     offer = await EventGroup(tmp_path / "none", wanted=False).offer([home])

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 logging.getLogger("watchdog").setLevel(logging.ERROR)
 """Its word for an overflow is a line for each; ours is one."""
 NAME = "inotify"
-SECONDS, WALK_SECONDS = 10.0, 600.0
+SECONDS, WALK_SECONDS = 10.0, 30.0
 RETRY_SECONDS = 600.0
 """A limit that was reached may be higher after that."""
 PACE_SECONDS = 0.01

@@ -6,12 +6,15 @@ import asyncio
 import os
 import shutil
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nbd.errors import HostUnfit, Refused, Unreachable
+from nbd.homes.model import HomeFacts
 from nbd.homes.snapshotter import Request
+from nbd.host.homefolder import DescriptorFolders
 from tests.homes.test_repository import fill
 from tests.homes.world import look
 
@@ -214,6 +217,35 @@ async def test_started_on_an_empty_home_what_was_is_kept_for_ever_and_what_is_ma
     assert (await two.steward.ready(two.home)).bring, "it was said of that home at that time"
 
 
+async def test_what_a_home_was_before_it_was_left_aside_has_a_name_for_ever(boxes: tuple[Box, Box]) -> None:
+    one, two = boxes
+    (one.path / "work").write_text("x")
+    await one.steward.flush(one.home, Request("save"))
+    await two.keeper.ledger.accept(two.home)
+    await two.start()
+    (two.path / "new").write_text("y")
+    await two.steward.flush(two.home, Request("save"))
+    names = {known.name: await two.names(known.id) for known in await two.steward.snapshots(two.home) if known.name}
+    assert names == {"before it was left aside": {"work"}}
+
+
+class Full(DescriptorFolders):
+    async def look(self, path: str) -> HomeFacts:
+        return replace(await super().look(path), free_bytes=4_999_999)
+
+
+async def test_a_home_that_does_not_fit_is_not_begun(boxes: tuple[Box, Box]) -> None:
+    one, two = boxes
+    await kept(one, work="x" * 5_000_000)
+    two.keeper._folders = Full()
+    assert (await two.steward.ready(two.home)).bring
+    with pytest.raises(HostUnfit, match="needs 5000000 bytes, and 4999999 are free") as said:
+        await two.bring()
+    assert said.value.code == "home_not_back"
+    assert list(two.path.iterdir()) == []
+    assert not await two.keeper.ledger.half("ada")
+
+
 async def test_back_on_the_first_box_its_home_goes_forward_to_the_others(boxes: tuple[Box, Box]) -> None:
     one, two = boxes
     await one.start()
@@ -224,6 +256,8 @@ async def test_back_on_the_first_box_its_home_goes_forward_to_the_others(boxes: 
         (one.path / name).mkdir()
         (one.path / name / "in it").write_text("x")
     os.link(one.path / "same", one.path / "another name")
+    (one.path / "tagged").mkdir()
+    os.setxattr(one.path / "tagged", "user.tag", b"x")
     await one.stop()
     await two.start()
     (two.path / "changed").write_text("otherwise")
@@ -234,6 +268,7 @@ async def test_back_on_the_first_box_its_home_goes_forward_to_the_others(boxes: 
     shutil.rmtree(two.path / "becomes a file")
     (two.path / "becomes a file").write_text("z")
     shutil.rmtree(two.path / "left")
+    os.removexattr(two.path / "tagged", "user.tag")
     os.link(two.path / "same", two.path / "a third name")
     status = (two.path / "touched").stat()
     (two.path / "touched").write_text("dehcuot")

@@ -159,7 +159,9 @@ class Outbox:
             publishing = Publishing(local, store)
             await publishing.upload()
             async with lane.turn:
-                lost = await publishing.finish()
+                lost, before = False, ""
+                while before != (before := (await local.fetch(POINTER)).version):  # A name may be given without holding the turn.
+                    lost |= await publishing.finish()
                 await means.sequences.note(person, store.root.sequence)
                 await self._clear(person)
                 lane.repository = lane.spooled = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..errors import Conflict, Damaged, NotFound
 from . import spool, spooling
@@ -48,7 +49,7 @@ class Publishing:
             log.error("WHAT WAITED ON THIS BOX CANNOT BE READ, and is dropped; the home itself is looked at anew: %s", error)
             return True
         added, swept = spool.added(base, local), base.swept
-        if not added.indexes and not added.snapshots:
+        if added == spool.Added((), ()):
             return False
         for _ in range(ATTEMPTS):
             if store.root.swept != swept:
@@ -90,7 +91,7 @@ class Publishing:
         if broken or spool.needs_proof(base, store.root):
             reach = Reach(beside(store, tables))
             whole = [listed for listed in added.snapshots if await self._is_whole(reach, listed)]
-        return spool.merged(store.root, tables, whole)
+        return spool.merged(store.root, replace(added, indexes=tuple(tables), snapshots=tuple(whole)))
 
     async def _is_whole(self, reach: Reach, listed: Listed) -> bool:
         found = f"snapshots/{listed.id}" in self._done and await reach.whole(listed)

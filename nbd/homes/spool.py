@@ -29,6 +29,8 @@ class Spooled:
 class Added:
     indexes: tuple[str, ...]
     snapshots: tuple[Listed, ...]
+    named: tuple[Listed, ...] = ()
+    """Snapshots of the store that were given a name here."""
 
 
 def is_away(error: NbdError) -> bool:
@@ -38,10 +40,12 @@ def is_away(error: NbdError) -> bool:
 
 def added(base: Root, local: Root) -> Added:
     """What the spool's pointer names beyond the one that it began with."""
-    known = {listed.id for listed in base.snapshots}
+    known = {listed.id: listed for listed in base.snapshots}
     return Added(
-        tuple(name for name in local.indexes if name not in base.indexes), tuple(listed for listed in local.snapshots if listed.id not in known)
-    )  # fmt: skip
+        tuple(name for name in local.indexes if name not in base.indexes),
+        tuple(listed for listed in local.snapshots if listed.id not in known),
+        tuple(listed for listed in local.snapshots if listed.id in known and listed != known[listed.id]),
+    )
 
 
 def needs_proof(base: Root, store: Root) -> bool:
@@ -49,12 +53,14 @@ def needs_proof(base: Root, store: Root) -> bool:
     return base.swept != store.swept
 
 
-def merged(store: Root, indexes: Iterable[str], snapshots: Iterable[Listed]) -> Root:
+def merged(store: Root, added: Added) -> Root:
     """The store's pointer with these in it, too; published twice, it is the same. Its sequence is the repository's business."""
-    known = {listed.id for listed in store.snapshots}
-    new = [listed for listed in snapshots if listed.id not in known]
+    names = {listed.id: listed.name for listed in added.named}
+    there = [listed if listed.name else replace(listed, name=names.get(listed.id, "")) for listed in store.snapshots]
+    known = {listed.id for listed in there}
+    new = [listed for listed in added.snapshots if listed.id not in known]
     return replace(
-        store, indexes=tuple(dict.fromkeys((*store.indexes, *indexes))), snapshots=tuple(sorted((*store.snapshots, *new), key=lambda one: one.time))
+        store, indexes=tuple(dict.fromkeys((*store.indexes, *added.indexes))), snapshots=tuple(sorted((*there, *new), key=lambda one: one.time))
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nbd.errors import Conflict, Damaged, HostUnfit, NbdError, NotFound, Refused, Unreachable
@@ -25,6 +27,8 @@ BASE = Root(1, 5, 2, ("a", "b"), (ONE,), "doomed")
         (Root(1, 6, 2, ("a", "b", "c"), (ONE, TWO)), Added(("c",), (TWO,))),
         (Root(1, 6, 2, ("a", "b"), (ONE, TWO)), Added((), (TWO,))),
         (Root(1, 9, 2, ("a", "b", "d"), (ONE,)), Added(("d",), ())),
+        (Root(1, 9, 2, ("a", "b"), (replace(ONE, name="kept"),)), Added((), (), (replace(ONE, name="kept"),))),
+        (Root(1, 9, 2, ("a", "b"), ()), Added((), ())),
     ],
 )
 def test_added(local: Root, expected: Added) -> None:
@@ -33,9 +37,16 @@ def test_added(local: Root, expected: Added) -> None:
 
 def test_merged_is_a_union_in_the_order_of_time_and_the_same_when_done_twice() -> None:
     store = Root(1, 8, 3, ("x",), (ONE, FOUR), "theirs")
-    once = spool.merged(store, ["c"], [TWO, THREE])
+    added = Added(("c",), (TWO, THREE))
+    once = spool.merged(store, added)
     assert once == Root(1, 8, 3, ("x", "c"), (ONE, TWO, THREE, FOUR), "theirs")
-    assert spool.merged(once, ["c"], [TWO, THREE]) == once
+    assert spool.merged(once, added) == once
+
+
+def test_a_name_given_meanwhile_is_not_lost_and_takes_no_other_ones_place() -> None:
+    plain, named = replace(ONE, name=""), replace(FOUR, name="theirs")
+    added = Added((), (), (replace(ONE, name="ours"), replace(FOUR, name="ours")))
+    assert spool.merged(Root(1, 8, 3, (), (plain, named)), added).snapshots == (replace(ONE, name="ours"), named)
 
 
 def test_a_prune_since_then_needs_proof() -> None:

@@ -31,6 +31,7 @@ from .homes.guardian import Means
 from .homes.insight import Insight
 from .homes.keeper import Keeper
 from .homes.model import HomeReady, HomeRequest
+from .homes.ports import Timetable
 from .homes.publisher import PAUSE_SECONDS, Publisher
 from .homes.room import Policy
 from .homes.snapshotter import Request
@@ -134,7 +135,8 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     insight = Insight(vault, means.homes, surveyor, settings.tariff or "")
     attached = attached_of(config.attached, places)
     desk, offers = Desk(keeper, steward, surveyor, insight, events), GroupDoor(events.take)
-    caretaker, timetable = Caretaker(means, notes, keeper, care_of(settings), steward.calm), Scheduler()
+    caretaker = Caretaker(means, notes, keeper, care_of(settings), steward.calm)
+    timetable: Timetable = Scheduler()
     windows = [*HomeWindow(insight).routes(), *CareWindow(caretaker, steward, stores.counts).routes(), *AttachedDesk(attached).routes()]
     windows += StoreWindow(vault.where, shelf, rotation, stores.counts).routes()
     server, restores = Server([*desk.routes(), *windows], only_core), RestoreDoor(steward, AttachedHall(attached))

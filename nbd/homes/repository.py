@@ -15,7 +15,7 @@ from .. import wire
 from ..errors import Conflict, Damaged, NbdError, NotFound, Refused, StateUnusable
 from .copies import KEPT, Copies
 from .indexes import Indexes, Table, encode_index, merge, to_merge
-from .model import FORMAT, NO_ID, DoomedList, Listed, Place, Root, Snapshot
+from .model import FORMAT, MAX_CHUNK, NO_ID, DoomedList, Listed, Place, Root, Snapshot
 from .ports import Codec, KeyRing, ObjectStore, Versioned
 
 T = TypeVar("T")
@@ -322,6 +322,8 @@ def runs(places: Iterable[Place]) -> list[list[Place]]:
 
 def opened(codec: Codec, run: Sequence[Place], data: memoryview) -> dict[bytes, bytes]:
     start = run[0].offset
+    if any(place.content > (MAX_CHUNK if place.type == b"d" else LARGEST) for place in run):
+        raise Damaged("a blob unpacks to more than any that nbd makes")
     return {
         place.id: codec.open(place.type, place.id, bytes(data[place.offset - start : place.offset - start + place.sealed]), place.content)
         for place in run

@@ -18,6 +18,7 @@ from .walk import entries_of, join
 BATCH_BYTES, BATCH_FILES = 8 << 20, 256
 AT_ONCE = 3
 FOLDERS_AT_ONCE = 64
+MOST_ENTRIES = 1_000_000_000
 Named = tuple[bytes, Entry]
 """A folder, and what is in it."""
 UNDRESSED = (Kind.SOCKET, Kind.CHARACTER, Kind.BLOCK)
@@ -50,6 +51,8 @@ class Job:
     progress: Progress
     only: Container[bytes] | None = None
     """Paths; what is not among them is passed over, with all below it. None: everything."""
+    left: int = 0
+    """No more entries than this can come: a tree that holds itself many times over would go on for ever."""
     folders: list[tuple[bytes, Entry]] = field(default_factory=list)
     first: dict[Linked, bytes] = field(default_factory=dict)
     links: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -85,6 +88,7 @@ class Restorer:
         folder, entry = way[-1]
         job.progress.of_entries = job.progress.of_entries or bool(folder) + (entry.size if entry.kind == Kind.FOLDER else 0)
         if entry.kind == Kind.FOLDER:
+            job.left = min(entry.size, MOST_ENTRIES)
             await self._tree(job, folder, entry)
         else:
             await self._start(job, list(batches(await self._missing(job, [(folder.rpartition(b"/")[0], entry)]))))
@@ -132,6 +136,9 @@ class Restorer:
     async def _listing(self, job: Job, folder: bytes, entry: Entry) -> list[Entry]:
         try:
             entries = await entries_of(self._repository, entry.payload)
+            job.left -= len(entries)
+            if job.left < 0:
+                raise Damaged("it has more entries than it says")
             return entries if job.only is None else [one for one in entries if join(folder, one.name) in job.only]
         except Damaged as error:
             job.progress.damaged.append(Skipped(shown(folder) or ".", error.message))
@@ -154,7 +161,7 @@ class Restorer:
     def _restorable(self, job: Job, folder: bytes, entry: Entry) -> bool:
         path = join(folder, entry.name)
         if entry.kind == Kind.SKIPPED or entry.kind in UNDRESSED:
-            why = entry.payload.decode("utf-8", "replace") if entry.kind == Kind.SKIPPED else "a device or socket is not restored"
+            why = entry.payload[:1000].decode("utf-8", "replace") if entry.kind == Kind.SKIPPED else "a device or socket is not restored"
             job.progress.skipped.append(Skipped(shown(path), why))
             return False
         if entry.flags & Flag.LINKED:

@@ -160,7 +160,7 @@ class DescriptorTarget:
 
     def _dress(self, path: bytes, entry: Entry) -> None:
         with self._folder(path) as descriptor:
-            dress(descriptor, entry, 0o3777)
+            back_without(dress(descriptor, entry, 0o3777))
 
 
 class OpenNewFile:
@@ -266,12 +266,20 @@ def write_pieces(file: int, pieces: Sequence[Piece]) -> None:
 def give_name(parent: int, file: int, entry: Entry) -> None:
     if os.fstat(file).st_size != entry.size:
         os.ftruncate(file, entry.size)
-    dress(file, entry, 0o1777)
+    left = dress(file, entry, 0o1777)
     os.rename(aside(entry.name), checked_name(entry.name), src_dir_fd=parent, dst_dir_fd=parent)
+    back_without(left)
 
 
-def dress(descriptor: int, entry: Entry, allowed: int) -> None:
-    """Group where the person may give it, mode without setuid, attributes, and the times last."""
+def back_without(left: str) -> None:
+    """What is in a file matters more than what is written on it; but it is told."""
+    if left:
+        raise OSError(errno.ENOTSUP, f"it is back, and its attribute {left}")
+
+
+def dress(descriptor: int, entry: Entry, allowed: int) -> str:
+    """Group where the person may give it, mode without setuid, attributes, and the times last. Which attribute this file system does not take, and
+    why; empty if it takes all."""
     if os.fstat(descriptor).st_gid != entry.gid:
         with contextlib.suppress(PermissionError):
             os.fchown(descriptor, -1, entry.gid)
@@ -279,10 +287,21 @@ def dress(descriptor: int, entry: Entry, allowed: int) -> None:
     for name in {name for name, _ in xattrs_of(descriptor)} - {name for name, _ in entry.xattrs}:
         os.removexattr(descriptor, name)
     os.fchmod(descriptor, entry.mode & allowed)
+    left = ""
     for name, value in entry.xattrs:
         if name.startswith((b"user.", b"system.posix_acl_")):
-            os.setxattr(descriptor, name, value)
+            left = set_attribute(descriptor, name, value) or left
     os.utime(descriptor, ns=(entry.mtime, entry.mtime))
+    return left
+
+
+def set_attribute(descriptor: int, name: bytes, value: bytes) -> str:
+    """Another file system than it was kept from may have no attributes, or smaller ones: ENOSPC says so too, on a disk that is not full at all."""
+    try:
+        os.setxattr(descriptor, name, value)
+    except (OSError, ValueError) as error:
+        return f"{name.decode('utf-8', 'backslashreplace')[:60]} is not: {getattr(error, 'strerror', None) or error}"
+    return ""
 
 
 def thing(parent: int, name: bytes) -> Thing | None:
@@ -311,14 +330,16 @@ def explained(call: Callable[[], None]) -> str:
     """Empty, or why not. A full disk is nobody's own reason: it is raised."""
     try:
         raising_full(call)
-    except (OSError, OverflowError, ValueError) as error:
-        return getattr(error, "strerror", None) or str(error)
+    except OSError as error:
+        return error.strerror or str(error)
     return ""
 
 
 def raising_full(call: Callable[[], None]) -> None:
     try:
         call()
+    except (OverflowError, ValueError) as error:  # A size, a time or a name that no file has.
+        raise OSError(errno.EINVAL, str(error)) from None
     except OSError as error:
         if error.errno in FULL:
             raise HostUnfit("there is no space left to restore into", code="no_space", hint="make room, then restore again: it goes on") from None

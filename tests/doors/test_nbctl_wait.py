@@ -237,6 +237,20 @@ def test_a_terminal_shows_the_phases_and_is_left_tidy(core: FakeCore, nbctl: Nbc
     assert "…" in seen
 
 
+def test_a_stop_shows_how_far_the_home_is_saved_and_what_is_not(core: FakeCore, nbctl: Nbctl) -> None:
+    core.put(notebook("train", me(), state="RUNNING"))
+    with nbctl.on_terminal("stop", "train", columns=90) as terminal:
+        core.wait_for_stream()
+        core.put(only(core), state="STOPPING", phases={"image": 0.1}, progress=Progress("saving", "saving the home: 3.0 MiB of 12.0 MiB", 0.25))
+        seen = terminal.until("3.0 MiB of 12.0 MiB")
+        assert "25 %" in seen
+        assert "image" not in seen
+        core.put(only(core), state="STOPPED", progress=None, unsaved="its home is not in the store yet: it is away")
+        code, seen = terminal.ended()
+    assert code == 0
+    assert "its home is not in the store yet: it is away; it goes on by itself: nbctl home status" in seen
+
+
 def test_an_interrupted_terminal_has_its_cursor_back(core: FakeCore, nbctl: Nbctl) -> None:
     with nbctl.on_terminal("start", "train") as terminal:
         core.wait_for_stream()

@@ -12,9 +12,10 @@ import hashlib
 import itertools
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import Conflict, HostUnfit, NotFound, Unreachable
@@ -93,8 +94,9 @@ class FolderStore:
         self._files.make_folder(folder)
         self._files.sync_folder(folder.parent)
         for left in folder.glob(f"{ASIDE}*"):
-            if left.stat().st_mtime < time.time() - LEFT_SECONDS:
-                self._files.unlink(left)
+            with suppress(FileNotFoundError):  # Another is writing it, and it has got its name.
+                if left.stat().st_mtime < time.time() - LEFT_SECONDS:
+                    self._files.unlink(left)
         self._made.add(folder)
 
     def _replace(self, path: Path, data: bytes, expected: str | None) -> str:
@@ -128,8 +130,11 @@ def listing(folder: Path, prefix: str) -> list[Stored]:
     with explained(folder):
         for path in folder.rglob("*"):
             key = path.relative_to(folder).as_posix()
-            if key.startswith(prefix) and KEY.fullmatch(key) and path.is_file():
-                found.append(Stored(key, path.stat().st_size))
+            if not key.startswith(prefix) or not KEY.fullmatch(key):
+                continue
+            with suppress(FileNotFoundError):  # Another deletes.
+                status = path.stat()
+                found += [Stored(key, status.st_size)] if stat.S_ISREG(status.st_mode) else []
     return sorted(found)
 
 

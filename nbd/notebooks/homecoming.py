@@ -8,7 +8,8 @@ from ..messages import HomeView, Progress, RestoreView
 from .model import Notebook, Phase
 
 NOT_BACK = "home_not_back"
-HOME, SAVING = str(Phase.HOME), "saving"
+HOME, SAVING, AWAY = str(Phase.HOME), "saving", "store"
+"""What is shown as the step that a notebook is at."""
 OCCASIONS = {"deleted": "delete"}
 """What a snapshot is tied to, by why the notebook stopped; every other reason is a stop."""
 STEPS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -51,7 +52,7 @@ def waits(row: Notebook, home: HomeBrief | None) -> str:
 
 
 def waiting(error: NbdError) -> Progress:
-    return Progress(Phase.HOME, f"waiting, and trying again: {error.message}")
+    return Progress(AWAY, f"waiting, and trying again: {error.message}")
 
 
 def failed(error: NbdError, name: str) -> NbdError:

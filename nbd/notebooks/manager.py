@@ -23,7 +23,7 @@ from ..gpus.model import Refusal
 from ..messages import StartRequest
 from ..profiles import Profile
 from .lives import Hands, Lives, Offered, Rules, everything
-from .model import LIVE, Notebook, State, Want, checked_name
+from .model import LIVE, USING, Notebook, State, Want, checked_name
 from .reconcile import Action, Adopt, Begin, Discard, Ended, Finish, FreeLease, Restore, Seen, Vanished, World, plan
 from .roster import Roster
 from .starter import Parts, no_capacity
@@ -61,6 +61,9 @@ class Manager:
             checked_editor(request.editor)
         await self._first_look()
         row = await self._not_being_deleted(owner, name)
+        if request.empty_home and not any(other.owner == owner and other.state in USING for other in self._roster.all()):
+            # Also for a start that waits for the store just now: it asks again, and need not wait any more.
+            await self._protector.accept(owner)
         if row and row.want is Want.RUNNING:
             return row, False
         profile = self._lives.profile(request.profile or (row.profile if row else self._rules.default_profile), offered)
@@ -71,8 +74,6 @@ class Manager:
                 raise no_capacity(answer, name)
         if request.attach:
             await self._attacher.check(owner, profile, request.attach)
-        if request.empty_home:
-            await self._protector.accept(owner)
         async with self._deciding:
             return await self._want_running(owner, name, profile, request)
 

@@ -199,7 +199,7 @@ class Api:
     async def start(self, request: web.Request) -> web.Response:
         who = self.who(request)
         asked = wire.decode(StartRequest, await request.read(), strict=True)
-        self._core.calls.append(f"start {who}/{asked.name} {asked.profile} {asked.gpus} {asked.wait}")
+        self._core.calls.append(f"start {who}/{asked.name} {asked.profile} {asked.gpus} {asked.wait}{' as it is' * asked.empty_home}")
         if self._core.refusal is not None:
             refusal, self._core.refusal = self._core.refusal, None
             raise refusal

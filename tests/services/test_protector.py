@@ -211,3 +211,20 @@ async def test_a_stop_asks_again_where_sync_died_in_the_middle_of_its_snapshot(h
     house.machine.flush_troubles = [Unreachable("it broke off", code="broken_off")]
     assert await stopped(house, row.id) is State.STOPPED
     assert [(event, name) for _, event, name, _ in house.machine.flushed] == [("stop", "main run 1")] * 2
+
+
+async def test_who_waits_for_a_store_may_stop_waiting_for_it(house: Household) -> None:
+    house.machine.to_bring, house.machine.bring_trouble = 1, Unreachable("the store is away", code="home_not_back")
+    row = await house.start(wait=True)
+    await house.until(lambda: "trying again" in told(house, row.id))
+    await house.manager.start("ada", StartRequest("main", empty_home=True))
+    assert house.machine.to_bring == 0
+    await house.manager.stop(row.id, "user")
+    await house.manager.settled(row.id)
+
+
+async def test_a_home_in_which_somebody_works_is_not_said_to_be_otherwise(house: Household) -> None:
+    await house.up()
+    house.machine.to_bring = 5
+    await house.manager.start("ada", StartRequest("main", empty_home=True))
+    assert house.machine.to_bring == 5

@@ -49,7 +49,6 @@ class Pages:
             Route("GET", "/notebooks/{id}/delete", Policy.SIGNED_IN, self.ask_delete),
             Route("POST", "/notebooks", Policy.FORM, self.create),
             Route("POST", "/notebooks/{id}/start", Policy.FORM, self.start),
-            Route("POST", "/notebooks/{id}/start-as-it-is", Policy.FORM, self.start_as_it_is),
             Route("POST", "/notebooks/{id}/stop", Policy.FORM, self.stop),
             Route("POST", "/notebooks/{id}/delete", Policy.FORM, self.delete),
             Route("POST", "/notebooks/{id}/open", Policy.FORM, self.open),
@@ -107,13 +106,7 @@ class Pages:
 
     async def start(self, visit: Visit, id: str) -> web.StreamResponse:
         view = await self._mine(visit, id)
-        started = await self._core.post(NotebookView, "/v1/notebooks", visit.token, StartRequest(view.name, view.profile, wait=True))
-        return self._render.redirect(f"/notebooks/{started.id}?then=open")
-
-    async def start_as_it_is(self, visit: Visit, id: str) -> web.StreamResponse:
-        """On a home that its snapshots could not be brought to."""
-        view = await self._mine(visit, id)
-        asked = StartRequest(view.name, view.profile, wait=True, empty_home=True)
+        asked = StartRequest(view.name, view.profile, wait=True, empty_home="empty_home" in visit.form)
         started = await self._core.post(NotebookView, "/v1/notebooks", visit.token, asked)
         return self._render.redirect(f"/notebooks/{started.id}?then=open")
 

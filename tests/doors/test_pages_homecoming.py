@@ -29,7 +29,7 @@ async def test_it_may_be_started_on_as_it_is(w: World, pages_token: str, view: N
     assert WORDS not in await get(w, f"/notebooks/{ADA}", pages_token)
     w.core.put(view)
     await until_page(w, pages_token, WORDS)
-    assert (await post(w, f"/notebooks/{ADA}/start-as-it-is", pages_token))[1] == f"/notebooks/{ADA}?then=open"
+    assert (await post(w, f"/notebooks/{ADA}/start", pages_token, empty_home="1"))[1] == f"/notebooks/{ADA}?then=open"
     assert w.core.calls == ["start ada/fold cpu-small None True as it is"]
 
 

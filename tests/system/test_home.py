@@ -76,6 +76,26 @@ def test_a_home_is_kept_and_comes_back(box: RealBox, ada: Person) -> None:
     assert box.ask("home", "verify")["good"]
 
 
+def test_any_name_can_be_named(box: RealBox, ada: Person) -> None:
+    """Names are bytes: no UTF-8, line feeds, a leading dash, a percent sign that is no escape."""
+    names = [os.fsdecode(name) for name in (b"no utf-8 \xff\xfe", b"new\nline", b"-dash", b"100%41", b"\xc3\xbcml\xc3\xa4ut", b"back\\xff")]
+    folder = ada.home / os.fsdecode(b"odd \xff\n")
+    folder.mkdir()
+    for number, name in enumerate(names):
+        save(ada, folder / name, str(number))
+    os.chown(folder, ada.uid, ada.gid)
+    box.ask("start")
+    box.ask("stop", "main")
+    listed = box.ask("home", "ls", "latest", folder.name)
+    assert len(listed) == len(names)
+    for number, name in enumerate(names):
+        (entry,) = box.ask("home", "ls", "latest", f"{folder.name}/{name}")
+        assert entry["size"] == 1
+        (folder / name).unlink()
+        restored = box.ask("home", "restore", f"{folder.name}/{name}", "--to", str(ada.home))
+        assert (restored["skipped"], (folder / name).read_text()) == ([], str(number))
+
+
 def test_only_the_person_and_only_with_their_rights(box: RealBox, ada: Person) -> None:
     box.ask("start")
     secret = ada.home / "secret.txt"

@@ -28,6 +28,7 @@ from .verifier import Verification
 log = logging.getLogger(__name__)
 ATTEMPTS = 3
 MOST_PAUSE_SECONDS = 60.0
+MOMENT_SECONDS = 2.0
 CALM_SECONDS = 20.0
 """So long saves of a home wait at most, for a prune that lost to them again and again."""
 SHOWN_DAMAGES = 20
@@ -115,6 +116,8 @@ class Caretaker:
         repository = await self._vault.find(person)
         if repository is None:
             return PruneView(person, done=True, snapshots=(), freed_bytes=0, deleted=0)
+        if not dry_run and await self._long_look(person):
+            raise Conflict("so much is being saved just now that nothing is dropped meanwhile", hint="it is tried again", retryable=True)
         pruner = Pruner(repository)
         for attempt in range(1, ATTEMPTS + 1):
             # The last try keeps saves away for a moment: who saves all the time must not keep everything for ever.
@@ -129,6 +132,14 @@ class Caretaker:
             await self._notes.change(person, pruned=self._wall(), dropped=dropped)
             await self._vault.note(person, repository)
         return pruned(person, plan, done=not dry_run)
+
+    async def _long_look(self, person: str) -> bool:
+        """Whether the home is being read for longer than a moment. After a prune a writing begins again, and one of hours would never end."""
+        try:
+            async with asyncio.timeout(MOMENT_SECONDS), self._calm(person):
+                return False
+        except TimeoutError:
+            return True
 
     async def _executed(self, person: str, pruner: Pruner, plan: Plan) -> bool:
         """False: somebody was first."""

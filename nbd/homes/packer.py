@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..errors import Conflict
 from .copies import KEPT
 from .encoding import PACK_MAGIC, PACK_TAIL, encode_footer
 from .model import NO_ID, Place
@@ -14,6 +15,7 @@ from .repository import Repository
 
 PACK_BYTES = 8 << 20
 ON_THE_WAY = 3
+ATTEMPTS = 5
 MANY_PLACES, MANY_BYTES = 50_000, 256 << 20
 Blob = tuple[bytes, bytes, bytes | memoryview]
 
@@ -73,10 +75,19 @@ class Packer:
             self._ids, self.places, self._swept = {part for _, part, _ in self._waiting}, [], self._repository.root.swept
 
     async def name(self) -> None:
-        """What was stored until now counts for everybody from now on. Raises Conflict."""
+        """What was stored until now counts for everybody from now on. Raises Conflict where a prune came between."""
         repository, places = self._repository, list(self.places)
-        indexes = await repository.add_index(places)
-        await repository.move(replace(repository.root, indexes=indexes))
+        for _ in range(ATTEMPTS):
+            indexes = await repository.add_index(places)
+            try:
+                await repository.move(replace(repository.root, indexes=indexes))
+                break
+            except Conflict:  # Of another's snapshot, say. What was found to be stored stays so as long as nothing is swept away.
+                await repository.refresh()
+                if repository.root.swept != self._swept:
+                    raise
+        else:
+            raise Conflict("the home's snapshots change all the time", retryable=True)
         self.places, self._unnamed = self.places[len(places) :], 0
         self._ids.difference_update(place.id for place in places)
 

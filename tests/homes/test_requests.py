@@ -64,6 +64,22 @@ async def test_a_long_writing_that_is_killed_goes_on_where_it_was(tmp_path: Path
     assert (await verify(store, KEYS)).good
 
 
+async def test_anothers_snapshot_does_not_stop_a_long_writing(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, store := MemoryStore())
+    packer, content = Packer(world.repository), os.urandom(300_000)
+    part = await packer.add(b"d", content)
+    await packer.flush()
+    (tmp_path / "other").mkdir()
+    other = await World.make(tmp_path / "other", store)
+    (other.home / "file").write_text("theirs")
+    report = await other.snap()
+    await packer.name()
+    assert report.listed in world.repository.root.snapshots
+    await other.repository.refresh()
+    assert await other.repository.blob(part) == content
+    assert (await verify(store, KEYS)).good
+
+
 async def test_what_was_named_and_pruned_meanwhile_is_stored_again(tmp_path: Path) -> None:
     world = await World.make(tmp_path, store := MemoryStore())
     packer, content = Packer(world.repository), os.urandom(300_000)

@@ -106,6 +106,15 @@ async def test_beside_somebody_who_saves_all_the_time_both_go_on(box: CaredFor) 
     assert len(await box.steward.snapshots(box.home)) < 20 + last
 
 
+async def test_a_look_of_hours_is_not_pruned_away(box: CaredFor) -> None:
+    await box.saved("a", "b", "c")
+    async with box.steward.calm("ada"):  # As a look holds it.
+        with pytest.raises(Conflict, match="so much is being saved"):
+            await box.caretaker.prune("ada", dry_run=False)
+        assert (await box.caretaker.prune("ada", dry_run=True)).snapshots
+    assert (await box.caretaker.prune("ada", dry_run=False)).done
+
+
 async def test_a_prune_that_lost_twice_keeps_saves_away_for_a_moment(box: CaredFor) -> None:
     await box.saved("a", "b")
     other = Box(box.folder.with_name("other"), box.store)

@@ -36,9 +36,9 @@ class Restoring:
     @classmethod
     async def begin(cls, box: SyncBox, folder: Path, to: Path) -> Restoring:
         life = Life.begin(box, folder, SEED)
-        for number in range(400):
+        for number in range(250):
             life.write(f"many{number % 7}/f{number}", life.draw.randrange(30_000))
-        life.write("larger", 5 << 20)
+        life.write("larger", 3 << 20)
         await life.save("whole")
         to.mkdir(exist_ok=True)
         os.chown(to, KIM, KIM)

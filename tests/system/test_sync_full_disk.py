@@ -189,7 +189,7 @@ async def test_a_full_home_is_restored_to_as_far_as_it_goes(short_path: Path) ->
     with small_disk(short_path / "disk", 64 * MIB, inodes=1500) as disk, sync_box(short_path, SETTINGS) as box:
         os.chown(disk, KIM, KIM)
         restoring, failed = await Restoring.begin(box, short_path, disk), 0
-        for left in levels(18 * MIB):
+        for left in levels(11 * MIB):
             target = restoring.next()
             with filled(disk, left):
                 failed += not await restored(restoring, target)

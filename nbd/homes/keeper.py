@@ -143,7 +143,6 @@ class Keeper:
         """Write down what follows from what was found, where nothing is brought."""
         if found.move is Move.PARTED and newest:
             await self._notes.change(home.person, told=newest.id, parted=newest.id)
-            await self.ledger.keep_both(home.person)
         if found.move in (Move.NONE, Move.PARTED):
             await self._notes.change(home.person, mounted=facts.mounted)
 

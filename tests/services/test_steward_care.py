@@ -225,3 +225,18 @@ async def test_a_clock_that_cannot_be_right_drops_nothing(box: CaredFor) -> None
     with pytest.raises(Refused) as said:
         await box.caretaker.prune("ada", dry_run=False)
     assert said.value.code == "clock"
+
+
+async def test_another_boxs_snapshot_that_is_told_of_gets_its_name_when_the_store_is_there(box: CaredFor) -> None:
+    await box.saved("a")
+    (theirs,) = await box.steward.snapshots(box.home)
+    await box.notes.change("ada", parted=theirs.id, told=theirs.id)
+    box.store.trouble = Unreachable("the store is away")
+    await box.caretaker.tick()
+    assert not (await box.notes.read("ada")).held
+    box.store.trouble = None
+    await box.caretaker.tick()
+    assert [one.name for one in await box.steward.snapshots(box.home)] == [f"of {box.means.vault.box}"]
+    calls = len(box.store.calls)
+    await box.caretaker.tick()
+    assert len(box.store.calls) == calls, "it is done once"

@@ -326,6 +326,7 @@ async def test_where_both_boxes_worked_the_home_stays_and_both_are_kept(boxes: t
     assert (one.path / "paper").read_text() == "written here, over ssh"
     (alarm,) = (await one.steward.status(one.home)).alarms
     theirs = (await two.steward.snapshots(two.home))[0]
+    await one.keeper.ledger.keep_both("ada")
     await one.stop()
     listed = {known.id: known for known in await one.steward.snapshots(one.home)}
     held = next(known for known in listed.values() if known.name.startswith("of "))

@@ -109,7 +109,7 @@ async def comes_by_itself(life: Life, name: str) -> None:
 
 
 async def test_a_full_store(short_path: Path) -> None:
-    with small_disk(short_path / "disk", 256 * MIB) as disk:
+    with small_disk(short_path / "disk", 256 * MIB * SOAK) as disk:
         store = disk / "store"
         with sync_box(short_path, SETTINGS + f'store = "{store}"\n') as box:
             box.store = store
@@ -167,7 +167,7 @@ async def test_a_full_state_folder(short_path: Path) -> None:
     folder = short_path / "d"
     folder.mkdir()
     (short_path / "store").mkdir()
-    with small_disk(folder / "state", 16 * MIB) as disk, sync_box(short_path, SETTINGS + f'store = "{short_path / "store"}"\n') as box:
+    with small_disk(folder / "state", 16 * MIB * SOAK) as disk, sync_box(short_path, SETTINGS + f'store = "{short_path / "store"}"\n') as box:
         box.store = short_path / "store"
         life, failed = Life.begin(box, short_path, SEED), 0
         await life.save("first")

@@ -145,6 +145,7 @@ async def run(config: Config, places: Places, stop: asyncio.Event) -> None:
     await restores.listen(streams)
     await server.listen(questions)
     attached.begin()
+    await steward.begin()
     timetable.every(caretaker.pause, caretaker.tick)
     timetable.every(memory.GIVE_BACK_SECONDS, memory.give_back)
     publisher = Publisher(vault.outbox, time.monotonic) if vault.outbox else None

@@ -12,6 +12,7 @@ from dataclasses import replace
 from ..errors import NbdError, Refused
 from .guardian import Guardian
 from .ledger import HALF, HALF_HINT, Ledger
+from .model import Owed
 from .snapshotter import Request
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,17 @@ class Beginnings:
         elif await self._ledger.accepted(guardian.home):
             self._tasks[person] = asyncio.create_task(self._begin(guardian), name=f"the first look at the home of {person}")
         else:
-            guardian.watch()
+            await self._watch(guardian)
+
+    async def owed(self, guardian: Guardian, owed: Owed) -> None:
+        """What a sync that was killed left undone. Nothing is recorded of a home that is half."""
+        if not await self._ledger.half(guardian.home.person):
+            log.info("the home of %s is looked at: nobody knows that all of it was saved", guardian.home.person)
+            guardian.wish(Request(owed.event or "save", owed.name))
+
+    async def _watch(self, guardian: Guardian) -> None:
+        guardian.watch()
+        await guardian.owe(Request())
 
     async def _begin(self, guardian: Guardian) -> None:
         pause = FIRST_PAUSE_SECONDS
@@ -46,7 +57,7 @@ class Beginnings:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, MOST_PAUSE_SECONDS)
         self._tasks.pop(guardian.home.person, None)
-        guardian.watch()
+        await self._watch(guardian)
 
     def under_way(self, person: str) -> bool:
         return person in self._tasks

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from ..errors import HostUnfit, NbdError
 from . import debounce
 from .debounce import What
+from .debts import Debts
 from .model import HomeRequest
 from .snapshotter import Request
 from .work import Means as Means
@@ -43,8 +44,9 @@ class Wanted:
 
 
 class Guardian:
-    def __init__(self, home: HomeRequest, means: Means) -> None:
+    def __init__(self, home: HomeRequest, means: Means, debts: Debts | None = None) -> None:
         self.home = home
+        self._debts = debts
         self.watched = False
         self._wanted: list[Wanted] = []
         self._wake = asyncio.Event()
@@ -60,6 +62,16 @@ class Guardian:
         if not self.watched:
             self.watched = True
             self._go()
+
+    async def owe(self, request: Request) -> None:
+        """Note that this home is not done with. Call it after what makes that so: whoever pays meanwhile sees it, and does not."""
+        if self._debts:
+            await self._debts.owe(request)
+
+    def wish(self, request: Request) -> None:
+        """As `flush`, and nobody waits for it."""
+        self._wanted.append(Wanted(request))
+        self._go()
 
     def look_out(self) -> None:
         """There may be a better way now to be told of changes."""
@@ -83,6 +95,7 @@ class Guardian:
         """Return when a look at everything that began after this call is in the store. Raises why not; it is tried again all the same."""
         wanted = Wanted(request)
         self._wanted.append(wanted)
+        await self.owe(request)
         self._go()
         await asyncio.shield(wanted.done)
 
@@ -115,7 +128,9 @@ class Guardian:
             if step.what is not What.NOTHING:
                 await self._do(step.what)
             elif self._over():
-                break
+                await self._pay()
+                if self._over():
+                    break
             else:
                 await self._until(step.at)
         self.work.rest()
@@ -129,6 +144,10 @@ class Guardian:
     def _over(self) -> bool:
         """Nobody uses the home, and all is in the store."""
         return not self.watched and not self._wanted and not self._wake.is_set() and self.work.dirt.peek() is None
+
+    async def _pay(self) -> None:
+        if self._debts and self.work.known.trouble is None:
+            await self._debts.paid()
 
     async def _look_out(self) -> None:
         """While the home is watched, something tells of its changes, if anything can."""

@@ -9,9 +9,10 @@ import logging
 
 from ..errors import NbdError
 from ..homemessages import HomeBrief
+from .debts import Debts
 from .fitness import fit
 from .guardian import Means
-from .model import HomeRequest, Root
+from .model import HomeRequest, Owed, Root
 from .naming import hold
 from .ports import HomeFolders, Notes
 from .standing import stranger
@@ -64,6 +65,17 @@ class Ledger:
 
     async def people(self) -> list[str]:
         return await self._notes.people()
+
+    def debts(self, home: HomeRequest) -> Debts:
+        return Debts(self._notes, home)
+
+    async def owed(self, person: str) -> Owed | None:
+        """What a sync that ended left undone; None too where that cannot be read."""
+        try:
+            return (await self._notes.read(person)).owed
+        except NbdError as error:
+            log.warning("what the home of %s is owed cannot be read: %s", person, error)
+            return None
 
     async def met(self, person: str, root: Root) -> None:
         """Where another box has saved beside this one, the person is told; what it had is kept by the caretaker."""

@@ -56,6 +56,16 @@ class HomeReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Owed:
+    """A look at everything that a home is owed, and what was asked for by name."""
+
+    uid: int
+    path: str
+    event: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HomeNote:
     """What this box must not forget of a person's home: kept on the box, durable before anything is done that follows from it."""
 
@@ -86,6 +96,8 @@ class HomeNote:
     """When a part, and when all of what is kept was last read and found to be what was stored, or not."""
     damages: tuple[str, ...] = ()
     """What the last of those found; empty for nothing."""
+    owed: Owed | None = None
+    """Somebody works in it, or did, and not all of it is known to be in the store. None: all is."""
 
 
 class Kind(IntEnum):

@@ -34,6 +34,13 @@ class Steward:
         if means.vault.outbox:
             means.vault.outbox.published = self._published
 
+    async def begin(self) -> None:
+        """Goes on with what was not done when sync ended. Core's word on who works where is still to come."""
+        for person in await self._keeper.ledger.people() if self._protect else ():
+            owed = await self._keeper.ledger.owed(person)
+            if owed:
+                await self._beginnings.owed(await self._guardian(HomeRequest(person, owed.uid, owed.path)), owed)
+
     async def watch(self, homes: Iterable[HomeRequest]) -> None:
         """These homes are in use, and no others. May be told again and again."""
         used = {home.person: home for home in homes if self._protect}
@@ -120,7 +127,7 @@ class Steward:
             if self._guardians.get(home.person) is guardian:
                 del self._guardians[home.person]
             guardian = self._guardians.get(home.person)
-        return self._guardians.setdefault(home.person, guardian or Guardian(home, self._means))
+        return self._guardians.setdefault(home.person, guardian or Guardian(home, self._means, self._keeper.ledger.debts(home)))
 
     async def _repository(self, home: HomeRequest) -> Repository:
         repository = await self._means.vault.find(home.person)

@@ -32,7 +32,7 @@ from .homespot import Spot, open_home, path_of, spot_of
 log = logging.getLogger(__name__)
 NAME = "fanotify"
 SECONDS = 10.0
-PACE_SECONDS, NOISE_SECONDS = 0.01, 0.05
+PACE_SECONDS, NOISE_SECONDS = 0.01, 0.03
 """Between two reads: what happens meanwhile in one folder is one event. Longer, where the last one had nothing of any home: a disk that others write
 to all the time must not keep sync busy."""
 MOST_KNOWN = 8192

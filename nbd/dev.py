@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import core
 from .config import Config, address, override, read
 from .errors import Conflict, HostUnfit, InvalidInput, Unreachable
 from .host import unixhttp
@@ -271,6 +270,8 @@ def seed(asked: Wish) -> int:
 
 async def stop_everything(asked: Wish, places: Places, settings: Sequence[str]) -> None:
     """The programs first, through their lock's owner; then every notebook, as its owner would: with time to save."""
+    from . import core  # Here, because every program has these words in its parser, and only this one needs all of core.
+
     await end_programs(places)
     async with contextlib.AsyncExitStack() as children:
         config = configured(places, [*settings, *simulated_gpus(asked, children)])

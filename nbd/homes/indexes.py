@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from ..errors import Damaged
 from .model import Place
@@ -48,6 +48,11 @@ class Table:
         return Place(part, kind, self.pack(pack), offset, sealed, content)
 
     def find(self, part: bytes) -> Place | None:
+        number = self.number(part)
+        return None if number is None else self.row(number)
+
+    def number(self, part: bytes) -> int | None:
+        """Of the row that has it."""
         if self._buckets is None:
             self._buckets = array("I", (bisect_left(range(self.rows), first, key=self._first) for first in range((1 << self._bits) + 1)))
         bucket = self._bucket(part)
@@ -55,14 +60,17 @@ class Table:
         at = self.data.find(part, start, end)
         while at >= 0 and (at - self._start) % ROW.size:
             at = self.data.find(part, at + 1, end)
-        return self.row((at - self._start) // ROW.size) if at >= 0 else None
+        return (at - self._start) // ROW.size if at >= 0 else None
 
     def places(self) -> Iterator[Place]:
         return map(self.row, range(self.rows))
 
     def stored(self) -> int:
         """Bytes in the store of all that is named here."""
-        return sum(row[4] for row in ROW.iter_unpack(memoryview(self.data)[self._start :]))
+        return sum(row[4] for row in self.raw())
+
+    def raw(self) -> Iterator[tuple[bytes, bytes, int, int, int, int]]:
+        return ROW.iter_unpack(memoryview(self.data)[self._start :])
 
     def by_pack(self) -> array[int]:
         """Numbers of all rows, those of one pack together."""
@@ -124,6 +132,55 @@ def merge(salt: bytes, tables: Iterable[Table]) -> bytes:
     packs = {pack: number for number, pack in enumerate(dict.fromkeys(table.pack(number) for table in some for number in range(table.packs)))}
     rows = sorted(row for table in some for row in table.slices(packs))
     return HEAD.pack(salt, len(packs), len(rows)) + b"".join(packs) + b"".join(rows)
+
+
+class Alive:
+    """Marks at rows of indexes: a byte for each blob, where a set of ids would take a hundred."""
+
+    def __init__(self, tables: Iterable[Table]) -> None:
+        self._tables = [(table, bytearray(table.rows)) for table in tables]
+        self.lacking = False
+        """Something was to be marked that is in none of them."""
+
+    def mark(self, part: bytes) -> bool:
+        """True where that is new. Of what is there twice, the first is marked."""
+        for table, marks in self._tables:
+            number = table.number(part)
+            if number is not None:
+                new = not marks[number]
+                marks[number] = 1
+                return new
+        self.lacking = True
+        return False
+
+    def sizes(self) -> dict[bytes, int]:
+        """Of all packs: how many bytes in it are marked."""
+        found: dict[bytes, int] = {}
+        for table, marks in self._tables:
+            sums = [0] * table.packs
+            for number, (_, _, pack, _, sealed, _) in enumerate(table.raw()):
+                sums[pack] += sealed if marks[number] else 0
+            for pack, size in enumerate(sums):
+                found[table.pack(pack)] = found.get(table.pack(pack), 0) + size
+        return found
+
+    def places(self, packs: Collection[bytes]) -> list[Place]:
+        """What is marked in these packs."""
+        found: list[Place] = []
+        for table, marks in self._tables:
+            wanted = [table.pack(number) in packs for number in range(table.packs)]
+            found += [table.row(number) for number, row in enumerate(table.raw()) if marks[number] and wanted[row[2]]]
+        return found
+
+    def index(self, salt: bytes, without: Collection[bytes]) -> bytes:
+        """An index of what is marked, but for what is in some packs."""
+        packs = {pack: number for number, pack in enumerate(pack for pack, size in self.sizes().items() if size and pack not in without)}
+        rows = []
+        for table, marks in self._tables:
+            left = [table.pack(number) in packs for number in range(table.packs)]
+            slices = table.slices({pack: packs.get(pack, 0) for pack in table.all_packs()})
+            rows += [row for number, row in enumerate(slices) if marks[number] and left[table.pack_number(number)]]
+        return HEAD.pack(salt, len(packs), len(rows)) + b"".join(packs) + b"".join(sorted(rows))
 
 
 def to_merge(tables: Mapping[str, Table]) -> list[str]:

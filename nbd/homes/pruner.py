@@ -6,14 +6,15 @@ pointer has moved. See docs/home-format.md for why a running snapshot cannot los
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .. import wire
 from ..errors import Refused
-from .contents import extents_of
-from .encoding import decode_entries, decode_parts, list_ids
-from .model import FORMAT, NO_ID, Doomed, DoomedList, Entry, Kind, Listed, Place, Root
+from .encoding import decode_entries, decode_extents, decode_parts, list_ids
+from .indexes import Alive, Table, encode_index, merge
+from .model import FORMAT, NO_ID, Doomed, DoomedList, Kind, Listed, Place, Root
 from .packer import PACK_BYTES, joined
 from .repository import POINTER, Repository
 from .retention import DAY, HOUR, Kept, Policy, retain
@@ -22,6 +23,7 @@ GRACE = DAY
 SKEW = HOUR // 12
 DEAD_SHARE = 0.5
 SMALL_PACK, MANY_SMALL = 1 << 20, 8
+TREES = 64
 FOLDERS = ("data/", "index/", "snapshots/", "doomed/")
 
 
@@ -33,8 +35,8 @@ class Plan:
     now: int
     keep: tuple[Kept, ...]
     drop: tuple[Listed, ...]
-    places: tuple[Place, ...]
-    """What stays where it is."""
+    stay: bytes
+    """An index of what stays where it is."""
     rewrite: tuple[Place, ...]
     doom: tuple[Doomed, ...]
     delete: tuple[str, ...]
@@ -61,11 +63,11 @@ class Pruner:
         if newest and newest.time > now + SKEW:
             raise Refused("the clock is before the newest snapshot: nothing is pruned", code="clock", hint="set the clock: timedatectl")
         verdict = retain(root.snapshots, policy, now)
-        live = await self._live(kept.snapshot for kept in verdict.keep)
-        packs = self._packs(live)
+        alive = await self._alive(kept.snapshot for kept in verdict.keep)
+        packs = await asyncio.to_thread(alive.sizes)
         sizes = {stored.key: stored.size for stored in await self._repository.store.list("")}
         rewrite = self._to_rewrite(packs, sizes)
-        stay = {f"data/{pack.hex()}" for pack, places in packs.items() if places and pack not in rewrite}
+        stay = {f"data/{pack.hex()}" for pack, size in packs.items() if size and pack not in rewrite}
         stay |= {f"snapshots/{kept.snapshot.id}" for kept in verdict.keep} | {POINTER}
         before = {item.key: item.since for item in (await self._repository.doomed()).objects}
         named = [f"index/{name}" for name in root.indexes] + [f"snapshots/{listed.id}" for listed in verdict.drop]
@@ -76,8 +78,8 @@ class Pruner:
         doom = [Doomed(key, before.get(key, now)) for key in unnamed if key not in ripe]
         return Plan(
             sequence=root.sequence, now=now, keep=verdict.keep, drop=verdict.drop, delete=tuple(ripe), doom=tuple(doom),
-            places=tuple(place for pack, places in packs.items() if pack not in rewrite for place in places),
-            rewrite=tuple(place for pack in rewrite for place in packs[pack]), freed=sum(sizes.get(key, 0) for key in unnamed),
+            stay=await asyncio.to_thread(alive.index, self._repository.codec.random(16), rewrite),
+            rewrite=tuple(await asyncio.to_thread(alive.places, rewrite)), freed=sum(sizes.get(key, 0) for key in unnamed),
         )  # fmt: skip
 
     async def execute(self, plan: Plan) -> None:
@@ -85,8 +87,7 @@ class Pruner:
         repository = self._repository
         if repository.root.sequence != plan.sequence:
             raise Refused("the home has changed since this plan was made", code="plan_old", hint="plan again")
-        places = [*plan.places, *await self._rewritten(plan.rewrite)]
-        name = await repository.put_index(places)
+        name = await repository.put_index(await self._index(plan))
         doomed = DoomedList(FORMAT, repository.codec.random(16).hex(), plan.doom)
         listed = await repository.put_object(b"g", "doomed", wire.encode(doomed).encode())
         snapshots = tuple(sorted((kept.snapshot for kept in plan.keep), key=lambda one: one.time))
@@ -95,47 +96,32 @@ class Pruner:
         for key in plan.delete:
             await repository.store.delete(key)
 
-    async def _live(self, snapshots: Iterable[Listed]) -> set[bytes]:
-        """Ids of everything that these snapshots reach."""
-        live: set[bytes] = set()
+    async def _index(self, plan: Plan) -> bytes:
+        rewritten = await self._rewritten(plan.rewrite)
+        if not rewritten:
+            return plan.stay
+        salt = self._repository.codec.random(16)
+        return await asyncio.to_thread(merge, salt, [Table(plan.stay), Table(encode_index(salt, rewritten))])
+
+    async def _alive(self, snapshots: Iterable[Listed]) -> Alive:
+        """Marks everything that these snapshots reach. What takes the processor is done in threads: the same program answers people."""
+        alive = Alive(self._repository.tables())
         stack = [bytes.fromhex((await self._repository.snapshot(listed)).tree) for listed in snapshots]
         while stack:
-            tree = stack.pop()
-            if tree in live:
-                continue
-            live.add(tree)
-            data = await self._repository.blob(tree)
-            if data[:1] == b"S":
-                stack += decode_parts(data)
-                continue
-            for entry in decode_entries(data):
-                if entry.kind == Kind.FOLDER:
-                    stack.append(entry.payload)
-                elif entry.kind == Kind.FILE:
-                    live |= await self._of_file(entry)
-        return live
-
-    async def _of_file(self, entry: Entry) -> set[bytes]:
-        lists = list_ids(entry.payload) if entry.payload[:1] == b"L" else []
-        return {*lists, *(extent.id for extent in await extents_of(self._repository, entry) if extent.id != NO_ID)}
-
-    def _packs(self, live: set[bytes]) -> dict[bytes, list[Place]]:
-        """Each pack, and what is alive in it; what lies in two packs is alive in the first."""
-        packs: dict[bytes, list[Place]] = {}
-        seen: set[bytes] = set()
-        for table in self._repository.tables():
-            for place in table.places():
-                alive = packs.setdefault(place.pack, [])
-                if place.id in live and place.id not in seen:
-                    seen.add(place.id)
-                    alive.append(place)
-        if len(seen) != len(live):
+            some, stack = stack[-TREES:], stack[:-TREES]
+            new = [tree for tree in some if alive.mark(tree)]
+            blobs = await self._repository.blobs(new)
+            below, lists = await asyncio.to_thread(marked, alive, [blobs[tree] for tree in new])
+            stack += below
+            extents = (await self._repository.blobs(lists)).values() if lists else ()
+            await asyncio.to_thread(mark_extents, alive, extents)
+        if alive.lacking:
             raise Refused("the indexes lack what the snapshots need: nothing is pruned", code="incomplete", hint="look: nbctl home verify")
-        return packs
+        return alive
 
-    def _to_rewrite(self, packs: dict[bytes, list[Place]], sizes: dict[str, int]) -> set[bytes]:
-        """Mostly dead ones; and small ones, once they are many."""
-        alive = {pack: sum(place.sealed for place in places) for pack, places in packs.items() if places}
+    def _to_rewrite(self, packs: dict[bytes, int], sizes: dict[str, int]) -> set[bytes]:
+        """Mostly dead ones; and small ones, once they are many. `packs`: how much of each is alive."""
+        alive = {pack: size for pack, size in packs.items() if size}
         size = {pack: sizes.get(f"data/{pack.hex()}", alive[pack]) for pack in alive}
         small = {pack for pack in alive if size[pack] < SMALL_PACK}
         dead = {pack for pack in alive if alive[pack] < (1 - DEAD_SHARE) * size[pack] and size[pack] > SMALL_PACK // 16}
@@ -160,3 +146,28 @@ class Pruner:
         name, data, places = joined(self._repository.codec, sealed)
         await self._repository.store.create(f"data/{name.hex()}", data)
         return places
+
+
+def marked(alive: Alive, blobs: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Marks what these trees name, but for the trees below, which come back, as do the chunk lists that are new."""
+    below: list[bytes] = []
+    lists: list[bytes] = []
+    for data in blobs:
+        if data[:1] == b"S":
+            below += decode_parts(data)
+            continue
+        for entry in decode_entries(data):
+            if entry.kind == Kind.FOLDER:
+                below.append(entry.payload)
+            elif entry.kind == Kind.FILE and entry.payload[:1] == b"L":
+                lists += [part for part in list_ids(entry.payload) if alive.mark(part)]
+            elif entry.kind == Kind.FILE:
+                mark_extents(alive, [entry.payload[1:]])
+    return below, lists
+
+
+def mark_extents(alive: Alive, lists: Iterable[bytes]) -> None:
+    for data in lists:
+        for extent in decode_extents(data):
+            if extent.id != NO_ID:
+                alive.mark(extent.id)

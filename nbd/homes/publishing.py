@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..errors import Conflict, Damaged, NotFound
 from . import spool, spooling
-from .indexes import Indexes, Table
+from .indexes import Indexes, Table, encode_index
 from .model import Listed, Root
 from .ports import Codec, ObjectStore
 from .reach import Reach
@@ -84,7 +84,7 @@ class Publishing:
         broken = bool(missing) or len(tables) < len(added.indexes) or any(f"snapshots/{one.id}" not in self._done for one in added.snapshots)
         if missing or len(tables) < len(added.indexes):
             places = [place for table in tables.values() for place in table.places() if f"data/{place.pack.hex()}" not in missing]
-            name = await store.put_index(places)
+            name = await store.put_index(encode_index(store.codec.random(16), places))
             tables = {name: store.indexes.coming[name]}
         store.indexes.coming = tables
         whole = list(added.snapshots)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from .. import wire
-from ..errors import Conflict, Damaged, NbdError, NotFound, Refused, StateUnusable
+from ..errors import Conflict, Damaged, NbdError, NotFound, Refused, StateUnusable, Unreachable
 from .copies import KEPT, Copies
 from .indexes import Indexes, Table, encode_index, merge, to_merge
 from .model import FORMAT, MAX_CHUNK, NO_ID, DoomedList, Listed, Place, Root, Snapshot
@@ -20,6 +20,7 @@ from .ports import Codec, KeyRing, ObjectStore, Versioned
 
 T = TypeVar("T")
 POINTER, CONFIGS = "latest", ("config", "config.copy")
+ANEW = "If this one is meant: stop nbd-sync, and remove seen.json in its state folder"
 LARGEST = 64 << 20
 """Nothing but an index is larger unpacked; an index may have LARGEST_INDEX."""
 LARGEST_INDEX = 4 << 30
@@ -58,8 +59,9 @@ class Repository:
 
     @classmethod
     async def open(cls, store: ObjectStore, keys: KeyRing, at_least: int = 0, copies: Copies | None = None) -> Repository:
-        """Makes it if there is nothing. `at_least`: the highest sequence this box has seen; less means that someone put an old pointer back."""
-        config = await config_of(store, keys)
+        """Makes it if there is nothing. `at_least`: the highest sequence this box has seen; less means that someone put an old pointer back, nothing
+        that this is not the store of before: Unreachable(store_away)."""
+        config = await config_of(store, keys, seen=at_least)
         repository = cls(store, keys.open_home(config), copies)
         repository._config = config
         await repository.refresh()
@@ -199,13 +201,10 @@ class Repository:
         if merged:
             tables = [*(self.indexes.named[name] for name in merged), Table(content)]
             content = await asyncio.to_thread(merge, self.codec.random(16), tables)
-        name = await self._put_index(content)
+        name = await self.put_index(content)
         return (*(old for old in self.root.indexes if old not in merged), name)
 
-    async def put_index(self, places: Iterable[Place]) -> str:
-        return await self._put_index(encode_index(self.codec.random(16), places))
-
-    async def _put_index(self, content: bytes) -> str:
+    async def put_index(self, content: bytes) -> str:
         """It counts from the moment at which the pointer names it."""
         name = await self.put_object(b"i", "index", content)
         self.indexes.coming[name] = Table(content)
@@ -243,12 +242,12 @@ def root_of(codec: Codec, sealed: bytes) -> Root:
 
 
 def rolled_back(found: int, seen: int) -> Damaged:
-    hint = "restore the store from its versions, or forget the sequence if this is wanted"
+    hint = f"restore the store from its versions. {ANEW}"
     return Damaged(f"the store is at change {found}, and this box has seen {seen}", code="rolled_back", hint=hint)
 
 
-async def config_of(store: ObjectStore, keys: KeyRing) -> bytes:
-    """The config, from whichever copy is good; made if the store is empty."""
+async def config_of(store: ObjectStore, keys: KeyRing, seen: int = 0) -> bytes:
+    """The config, from whichever copy is good; made if the store is empty, unless this box has `seen` changes in it."""
     trouble: NbdError | None = None
     for key in CONFIGS:
         try:
@@ -268,6 +267,10 @@ async def config_of(store: ObjectStore, keys: KeyRing) -> bytes:
         if await _version(store, CONFIGS[0]) is not None:
             return await config_of(store, keys)  # Another box made it just now.
         raise Damaged("the store has objects and no config: its key is gone with it", code="config_lost")
+    if seen:
+        # An empty mount point, most often. What is begun there would be a second home, and hide that the first one is away.
+        message = f"the store has nothing of this home, and this box has seen {seen} changes of it"
+        raise Unreachable(message, code="store_away", hint=f"is it mounted, and the right one? {ANEW}")
     config = keys.new_home()
     try:
         await store.replace(CONFIGS[0], config, None)

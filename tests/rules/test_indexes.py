@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbd.errors import Damaged
-from nbd.homes.indexes import MANY, MERGED_ROWS, SMALL_ROWS, Table, encode_index, merge, to_merge
+from nbd.homes.indexes import MANY, MERGED_ROWS, SMALL_ROWS, Alive, Table, encode_index, merge, to_merge
 from nbd.homes.model import Place
 
 SALT = bytes(16)
@@ -59,6 +59,27 @@ def test_damage_is_said() -> None:
     for use in (lambda: list(table.places()), lambda: merge(SALT, [table])):
         with pytest.raises(Damaged):
             use()
+
+
+def test_what_is_alive() -> None:
+    """Against sets and lists, which it stands for."""
+    first, second = many(200), many(100, first=150)
+    tables = [Table(encode_index(SALT, part)) for part in (first, second)]
+    alive, marked = Alive(tables), (*first[::3], *second[::2])
+    new = [alive.mark(place.id) for place in marked]
+    expected = {place.id: place for place in reversed([place for place in (*first, *second) if place.id in {one.id for one in marked}])}
+    assert sum(new) == len(expected)
+    assert not alive.lacking
+    packs = {place.pack for place in (*first, *second)}
+    assert alive.sizes() == {pack: 9 * sum(place.pack == pack for place in expected.values()) for pack in packs}
+    some = set(sorted(packs)[: len(packs) // 2])
+    assert sorted(alive.places(some)) == sorted(place for place in expected.values() if place.pack in some)
+    index = Table(alive.index(SALT, some))
+    assert sorted(index.places()) == sorted(place for place in expected.values() if place.pack not in some)
+    assert all(index.find(place.id) == place for place in index.places())
+    assert set(index.all_packs()) == {place.pack for place in index.places()}
+    assert not alive.mark(b"nowhere".ljust(32))
+    assert alive.lacking
 
 
 class Rows(Table):

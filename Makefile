@@ -39,6 +39,7 @@ bench:
 	$(AS_ROOT) $(PYTHON) -m tests.bench.start
 	$(AS_ROOT) $(PYTHON) -m tests.bench.api
 	$(AS_ROOT) $(PYTHON) -m tests.bench.proxy
+	$(AS_ROOT) $(PYTHON) -m tests.bench.saved
 	$(AS_ROOT) $(PYTHON) -m tests.bench.homes
 
 config:

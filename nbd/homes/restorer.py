@@ -90,8 +90,9 @@ class Restorer:
         if entry.kind == Kind.FOLDER:
             job.left = min(entry.size, MOST_ENTRIES)
             await self._tree(job, folder, entry)
-        else:
-            await self._start(job, list(batches(await self._missing(job, [(folder.rpartition(b"/")[0], entry)]))))
+        elif self._restorable(job, folder.rpartition(b"/")[0], entry):
+            # Who names one file may want it because what is there has the right size and time, and is wrong.
+            await self._start(job, [[(folder.rpartition(b"/")[0], entry)]])
         await self._settle(job, 0)
         for source, name in job.links:
             self._result(job, name, await job.target.link(source, name))

@@ -187,6 +187,18 @@ async def test_one_path_to_another_folder(tmp_path: Path) -> None:
     assert (tmp_path / "back/a/b/c/deep").read_bytes() == b"deep"
 
 
+async def test_a_file_that_is_named_is_written_in_any_case(tmp_path: Path) -> None:
+    """A disk that lost a bit changes no size and no time."""
+    world = await World.make(tmp_path)
+    path = world.home / "rotten"
+    path.write_bytes(b"good")
+    report, before = await world.snap(), path.stat()
+    path.write_bytes(b"g0od")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    progress = await world.restore(report, world.home, b"rotten")
+    assert (path.read_bytes(), progress.entries, progress.already) == (b"good", 1, 0)
+
+
 async def test_differences(tmp_path: Path) -> None:
     world = await World.make(tmp_path)
     fill(world.home)

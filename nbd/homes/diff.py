@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from .model import Entry, Flag, Kind, Seen
+from .encoding import UNVOUCHED
+from .model import Entry, Kind, Seen
 
 
 class Change(StrEnum):
@@ -28,7 +29,7 @@ class Difference:
 
 def untouched(entry: Entry | None, seen: Seen) -> bool:
     """The times and the inode vouch for it: nothing to read. mtime alone could be set back; ctime cannot."""
-    if entry is None or entry.flags & (Flag.UNSETTLED | Flag.STALE) or entry.kind != seen.kind:
+    if entry is None or entry.flags & UNVOUCHED or entry.kind != seen.kind:
         return False
     if entry.kind != Kind.FOLDER and entry.size != seen.size:
         return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .contents import Contents, entry_of
 from .diff import Mark, mark, untouched
-from .encoding import decode_entries, decode_parts, encode_part, encode_parts, split_entries
+from .encoding import UNVOUCHED, decode_entries, decode_parts, encode_part, encode_parts, split_entries
 from .guards import Loss
 from .model import Entry, Flag, Kind, Seen
 from .packer import Packer
@@ -223,7 +223,7 @@ class Walk:
                 changed.append((seen, before or self._moved(seen)))
         stored = {entry.name: entry for entry in await self.contents.store(path, changed)}
         frame.entries |= {seen.name: stored.get(seen.name) for seen, _ in changed}
-        if len(stored) < len(changed) or any(entry.flags & (Flag.UNSETTLED | Flag.STALE) for entry in stored.values()):
+        if len(stored) < len(changed) or any(entry.flags & UNVOUCHED for entry in stored.values()):
             self.again.add(path)
         frame.settled &= len(stored) == len(changed)
 

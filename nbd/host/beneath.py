@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
+from typing import Any
 
 from ..errors import HostUnfit
 
@@ -24,16 +26,23 @@ class OpenHow(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
 
 
+SIZE = ctypes.sizeof(OpenHow)
 _syscall = ctypes.CDLL(None, use_errno=True).syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(OpenHow), ctypes.c_size_t]
 
 
+@functools.cache
+def how_to(flags: int, mode: int) -> Any:
+    """The kernel only reads it, and a home has a million files."""
+    return ctypes.byref(OpenHow(flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, RESOLVE))
+
+
 def openat2(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
     """One call. A rename somewhere makes the kernel give up with EAGAIN when it cannot prove the path is beneath: tried again, so often."""
-    how = OpenHow(flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, RESOLVE)
+    how = how_to(flags, mode)
     for _ in range(TRIES):
-        descriptor: int = _syscall(SYS_OPENAT2, folder, path, ctypes.byref(how), ctypes.sizeof(how))
+        descriptor: int = _syscall(SYS_OPENAT2, folder, path, how, SIZE)
         if descriptor >= 0:
             return descriptor
         code = ctypes.get_errno()

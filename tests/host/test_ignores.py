@@ -1,4 +1,4 @@
-"""The short cut past the rules says what the rules say."""
+"""What is left out of snapshots: the defaults, each where it belongs, and what a person adds to them or takes from them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pathspec import GitIgnoreSpec
 
+from nbd.errors import InvalidInput
 from nbd.host.ignores import DEFAULTS, IgnoreRules
 
 NAMES = st.sampled_from(["a", "b.tmp", ".cache", "__pycache__", ".nbd", ".Trash-1000", "x y", "deep", "dätä", "pkgs", ".conda", "new\nline"])
@@ -14,8 +15,47 @@ PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 LINES = st.sampled_from(["*.tmp", "/deep/", "!/.cache/", "a", "**/x y", "deep/**/a", "# no", "", "!b.tmp", "/*", "d*/", "[ab]", "\\#", "a/**", "**"])
 
 
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [
+        (b".cache", True), (b"work/.cache", False), (b"cache", False), (b".keras/datasets", True), (b".keras", False), (b".keras/keras.json", False),
+        (b".conda/pkgs", True), (b".conda/envs", False), (b"miniconda3/pkgs", True), (b"work/miniconda3/pkgs", False), (b".npm/_cacache", True),
+        (b".local/share/Trash", True), (b".local/share", False), (b"disk/.Trash-1000", True), (b"a/b/__pycache__", True),
+        (b"a/.ipynb_checkpoints", True), (b"checkpoints", False), (b".nbd-restore-1234", True), (b"a/.nbd-restore-x", True), (b".nbdignore", False),
+        (b"\xff/__pycache__", True), (b"a\n/__pycache__", True),
+    ],
+)  # fmt: skip
+def test_defaults(path: bytes, out: bool) -> None:  # noqa: FBT001
+    assert IgnoreRules().ignored(path, folder=True) is out
+
+
+def test_a_file_of_a_folders_name_is_kept() -> None:
+    rules = IgnoreRules()
+    for name in (b".cache", b"a/__pycache__", b".conda/pkgs"):
+        assert not rules.ignored(name, folder=False)
+
+
+def test_a_persons_own_lines_come_last_and_say_which_they_are() -> None:
+    rules = IgnoreRules("# mine\n\n/data/raw/\n*.tmp\n!keep.tmp\n!/.cache/\n")
+    assert rules.rule(b"data/raw", folder=True) == "/data/raw/"
+    assert rules.rule(b"a/b.tmp", folder=False) == "*.tmp"
+    assert rules.rule(b"a/__pycache__", folder=True) == "__pycache__/"
+    for kept, folder in ((b"keep.tmp", False), (b".cache", True), (b"work/data/raw", True)):
+        assert not rules.ignored(kept, folder=folder)
+
+
+def test_the_digest_is_of_what_counts() -> None:
+    assert IgnoreRules("*.tmp\n").digest == IgnoreRules("\n*.tmp\n\n").digest
+    assert len({IgnoreRules(text).digest for text in ("", "*.tmp", "*.tmp\n!*.tmp")}) == 3
+
+
+def test_what_does_not_parse_is_said() -> None:
+    with pytest.raises(InvalidInput, match=r"\.nbdignore does not parse"):
+        IgnoreRules("!\n")
+
+
 @given(st.lists(LINES, max_size=5), PATHS, st.booleans())
-def test_as_the_library_says(lines: list[str], path: str, folder: bool) -> None:  # noqa: FBT001 - drawn
+def test_the_short_cut_past_the_rules_says_what_they_say(lines: list[str], path: str, folder: bool) -> None:  # noqa: FBT001 - drawn
     rules = IgnoreRules("\n".join(lines))
     spec = GitIgnoreSpec.from_lines([*DEFAULTS.splitlines(), *lines])
     text = path.replace("\n", "\0") + ("/" if folder else "")

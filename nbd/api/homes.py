@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 import re
 import time
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, Protocol
 
 from .. import wire
-from ..errors import InvalidInput
+from ..errors import Conflict, InvalidInput
 from ..homes.model import HomeRequest
 from ..homes.wishes import CompareWish, LookWish
 from ..messages import (
@@ -34,6 +35,9 @@ NDJSON = "application/x-ndjson"
 VERIFY_SECONDS = 24 * 3600.0
 
 
+AT_ONCE = 4
+
+
 class Sync(Protocol):
     async def ask(self, path: str, body: object, seconds: float = 30.0) -> Any: ...
 
@@ -45,6 +49,8 @@ class Sync(Protocol):
 class HomeRoutes:
     def __init__(self, sync: Sync) -> None:
         self._sync = sync
+        self._restoring: set[int] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     def routes(self) -> list[Route]:
         look = {"snapshot": "the beginning of its id; latest: the newest", "path": "a folder in the home"}
@@ -100,10 +106,23 @@ class HomeRoutes:
 
     async def restore(self, ask: Ask, stream: Stream) -> None:
         person, asked = ask.person, ask.body
-        wish = RestoreRequest(inside(person.home, asked.path), asked.snapshot, asked.at, "")
-        async with aclosing(self._sync.restore(Occupant(person.name, person.uid, person.gid, person.home), wish, target(person, asked))) as steps:
+        to = target(person, asked)
+        wish = RestoreRequest(inside(person.home, asked.path), asked.snapshot, asked.at, to if asked.to and is_inside(person.home, to) else "")
+        async with self._turn(person), aclosing(self._sync.restore(Occupant(person.name, person.uid, person.gid, person.home), wish, to)) as steps:
             async for step in steps:
                 await stream.send(wire.encode(step) + "\n")
+
+    @asynccontextmanager
+    async def _turn(self, person: Person) -> AsyncGenerator[None]:
+        """One restore a person, and a few at once: each is a process and room for what is on its way. Raises Conflict."""
+        if person.uid in self._restoring:
+            raise Conflict("a restore of yours is under way already", hint="wait for that to end, or stop it", code="restoring")
+        self._restoring.add(person.uid)
+        try:
+            async with self._slots:
+                yield
+        finally:
+            self._restoring.discard(person.uid)
 
 
 def home(person: Person) -> HomeRequest:
@@ -117,6 +136,12 @@ def target(person: Person, asked: RestoreRequest) -> str:
     if not asked.to.startswith("/") or "\0" in asked.to:
         raise InvalidInput(f"{asked.to[:60]!r} is not an absolute path")
     return posixpath.normpath(asked.to)
+
+
+def is_inside(home: str, path: str) -> bool:
+    """A glance, for what is to be saved first; the kernel decides what may be written."""
+    home, path = (posixpath.normpath(one) + "/" for one in (home, path))
+    return path.startswith(home)
 
 
 def inside(home: str, path: str) -> str:

@@ -62,6 +62,9 @@ class Careful:
     async def dress(self, folders: Sequence[tuple[bytes, Entry]]) -> list[str]:
         return await self._inner.dress(folders)
 
+    async def flush(self) -> None:
+        await self._inner.flush()
+
     async def remove(self, paths: Sequence[bytes]) -> None:
         """Remove these, as far as they are what is known."""
         for path in paths:

@@ -12,7 +12,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ..errors import HostUnfit, NbdError
+from ..errors import NbdError, Refused
 from . import debounce
 from .debounce import What
 from .debts import Debts
@@ -20,6 +20,8 @@ from .model import HomeRequest
 from .snapshotter import Request
 from .work import Means as Means
 from .work import Work
+
+NO_HOME = ("home_missing", "home_half")
 
 
 @dataclass(slots=True)
@@ -86,6 +88,10 @@ class Guardian:
                 self.work.dirt.mark_all("nobody works in it any more")
             self._go()
 
+    def settle(self) -> None:
+        """What waited on this box may be in the store."""
+        self._go()
+
     def look_again(self, why: str) -> None:
         """At everything, whether it is watched or not."""
         self.work.dirt.mark_all(why)
@@ -146,7 +152,8 @@ class Guardian:
         return not self.watched and not self._wanted and not self._wake.is_set() and self.work.dirt.peek() is None
 
     async def _pay(self) -> None:
-        if self._debts and self.work.known.trouble is None:
+        """Not while a part of it only waits on this box: should that be lost, a look is what brings it back."""
+        if self._debts and self.work.known.trouble is None and not self.work.waits():
             await self._debts.paid()
 
     async def _look_out(self) -> None:
@@ -167,8 +174,8 @@ class Guardian:
         except NbdError as error:
             for one in waiting:
                 one.settle(error)
-            if not error.retryable and not isinstance(error, HostUnfit) and not self.watched:
-                # Waiting cannot bring it there, and nobody makes more of it. A full or a denying store is mended without anybody telling us.
+            if isinstance(error, Refused) and error.code in NO_HOME and not self.watched:
+                # There is nothing to be seen, and nobody works in it. A store or a key is mended without anybody telling us: that is tried again.
                 self._wanted = [one for one in self._wanted if one not in waiting]
                 self.work.dirt.take()
         else:

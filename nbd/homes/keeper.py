@@ -185,6 +185,15 @@ class Keeper:
         if known and top:
             await careful.remove(known.gone())
             await careful.dress(known.left_behind(top))
+        await settled(careful)
+
+
+async def settled(target: Target) -> None:
+    """On the disk, before anything says that the home is whole: a power cut must not leave half of it under that word."""
+    try:
+        await target.flush()
+    except OSError as error:
+        raise HostUnfit(f"the disk does not keep it: {error.strerror}", hint="look: journalctl -k") from None
 
 
 @contextmanager

@@ -24,8 +24,8 @@ COMING = ("it is being brought here from its snapshots", "how far that is: nbctl
 HALF_HINT = "the next start brings the rest: nbctl start; or say that it is whole: nbctl start --empty-home"
 DAMAGED = "what is kept of this home is damaged: {0}. See: nbctl home verify"
 PARTED = (
-    "another box has worked in this home, and so has somebody here; both are kept. The other's: nbctl home diff {0} latest, nbctl home restore "
-    "--snapshot {0}. If it is as you want it: nbctl home confirm"
+    "another box has worked in this home, and so has somebody here; both are kept. The other's: nbctl home diff {0} latest, "
+    "nbctl home restore . --snapshot {0} (into a new folder). If it is as you want it: nbctl home confirm"
 )
 
 
@@ -107,7 +107,8 @@ class Ledger:
                 repository = await self._means.vault.find(person)
                 other = next((one for one in repository.root.snapshots if one.id == note.parted), None) if repository else None
                 if repository and other and not other.name:
-                    await hold(repository, other.id, f"of {other.box}")
+                    # The name moves: of each other box the last is kept for ever, and the retention decides of those before.
+                    await hold(repository, other.id, f"of {other.box}", alone=True)
                     await self._means.vault.note(person, repository)
                 await self._notes.change(person, held=note.parted)
         except (NbdError, TimeoutError) as error:

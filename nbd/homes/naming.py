@@ -12,11 +12,17 @@ from .repository import Repository
 ATTEMPTS = 5
 
 
-async def hold(repository: Repository, snapshot: str, name: str) -> None:
-    """Give it a name, so that the retention never drops it; one that has a name keeps that. Raises Conflict after losing again and again."""
+async def hold(repository: Repository, snapshot: str, name: str, *, alone: bool = False) -> None:
+    """Give it a name, so that the retention never drops it; one that has a name keeps that. `alone`: others that are called so lose it.
+    Raises Conflict after losing again and again."""
+
+    def called(one: Listed) -> str:
+        if one.id == snapshot:
+            return one.name or name
+        return "" if alone and one.name == name else one.name
 
     def named(root: Root) -> Root:
-        return replace(root, snapshots=tuple(replace(one, name=name) if one.id == snapshot and not one.name else one for one in root.snapshots))
+        return replace(root, snapshots=tuple(replace(one, name=called(one)) for one in root.snapshots))
 
     await move(repository, named)
 

@@ -331,6 +331,9 @@ class Target(Protocol):
     async def dress(self, folders: Sequence[tuple[bytes, Entry]]) -> list[str]:
         """Modes, attributes and times of folders, in this order; the last thing done to each."""
 
+    async def flush(self) -> None:
+        """All that was written is on the disk when this returns. Raises OSError where the disk says otherwise."""
+
 
 class Watch(Protocol):
     """What tells of the changes in one home while it is kept. It is a hint: a look at everything stays the proof."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, nullcontext
 
-from ..errors import InvalidInput, NotFound
+from ..errors import InvalidInput, NbdError, NotFound, Refused
 from ..homemessages import HomeBrief
 from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, SnapshotView
 from . import views
@@ -14,13 +14,15 @@ from .beginnings import Beginnings
 from .comparer import compare
 from .contents import shown
 from .guardian import Guardian, Means
-from .keeper import Keeper
+from .keeper import Keeper, settled
 from .model import HomeReady, HomeRequest, Listed, Snapshot
 from .ports import Target
 from .repository import Repository
 from .restorer import Progress, Restorer
 from .snapshotter import Request
 from .teller import Teller
+
+BEFORE = "before a restore"
 
 
 class Steward:
@@ -100,11 +102,22 @@ class Steward:
             yield
 
     async def restore(self, home: HomeRequest, asked: RestoreRequest, target: Target, progress: Progress) -> SnapshotView:
+        """`asked.to`: a place in the home, where what is there is replaced; it is kept first. Raises Refused(not_saved_first)."""
         repository = await self._repository(home)
         path = asked.path.encode("utf-8", "surrogateescape")
         listed, snapshot = await self._chosen(repository, asked, path)
+        if asked.to and self._protect:
+            await self._keep_first(home)
         await Restorer(repository).restore(snapshot, path, target, progress)
+        await settled(target)
         return views.snapshot(listed)
+
+    async def _keep_first(self, home: HomeRequest) -> None:
+        try:
+            await self.flush(home, Request("restore", BEFORE))
+        except NbdError as error:
+            message = f"what is in your home now could not be saved first: {error.message}"
+            raise Refused(message, code="not_saved_first", hint="restore into a new folder instead: leave --to and --in-place out") from error
 
     async def close(self) -> None:
         await self._beginnings.close()
@@ -114,6 +127,8 @@ class Steward:
         guardian = self._guardians.get(person)
         if guardian and lost:
             guardian.look_again("a snapshot that waited on this box was not whole any more")
+        elif guardian:
+            guardian.settle()
 
     def _in_use(self, person: str) -> bool:
         guardian = self._guardians.get(person)

@@ -69,4 +69,5 @@ class Teller:
         except NbdError as error:
             guardian.known.trouble = error
         else:
-            guardian.known.trouble = None
+            if guardian.known.since is None:  # What a look met is not mended by the store's answer.
+                guardian.known.trouble = None

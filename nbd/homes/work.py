@@ -168,12 +168,12 @@ class Work:
             return self.known.protected
         return self.of_the_wall(max(self._safe, told if since is None else since - LAG))
 
-    def _waits(self) -> bool:
+    def waits(self) -> bool:
         return self._means.vault.spooled(self._home.person) is not None
 
     def _arrive(self) -> None:
         """What waited on this box is in the store."""
-        if self._waiting is not None and not self._waits():
+        if self._waiting is not None and not self.waits():
             self._safe, self._waiting = max(self._waiting, self._safe or self._waiting), None
             self.known.protected = self.of_the_wall(self._safe)
 
@@ -285,7 +285,7 @@ class Work:
             log.info("%s is protected again", self._home.path)
         moment = start.at if start.full else start.told
         self._arrive()
-        if moment is not None and self._waits():
+        if moment is not None and self.waits():
             self._waiting = max(moment, self._waiting or moment)
         elif moment is not None:
             self._safe = max(moment, self._safe or moment)

@@ -5,7 +5,6 @@ it the folder as a descriptor, by its number: the folders above are closed to it
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ from ..homes.attached_names import above
 from . import frames
 from .beneath import open_beneath
 from .blocking import Blocking
+from .fileops import synced
 from .homewriter import SECONDS, DescriptorTarget
 from .restore_child import Hands
 
@@ -66,13 +66,6 @@ class AttachedHands(Hands):
         except OSError as error:
             return {"trouble": error.strerror or "cannot be synced"}
         return {}
-
-
-def synced(folder: int) -> None:
-    """syncfs(2), to which Python has no door: all that was written in this file system is on its disk."""
-    if ctypes.CDLL(None, use_errno=True).syncfs(folder) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
 
 
 async def serve() -> None:

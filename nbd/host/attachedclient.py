@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +14,14 @@ from ..errors import HostUnfit, InvalidInput, NbdError, Unreachable
 from ..homes.attached_model import Attachment
 from ..homes.attached_wishes import NOTHING, AllOf, BringWish, EntrustWish, OneOf, Used
 from ..messages import ProblemAnswer
+from ..notebooks.attach import Ground, folder_of
 from ..notebooks.model import Occupant
 from . import restorestart
 from .blocking import Blocking
 from .folders import erase
 from .syncclient import SyncHomes
 
+NAME = re.compile(r"[0-9a-z]+")
 FOLDER_SECONDS, LIST_SECONDS = 30.0, 600.0
 LEVELS = 3
 """attached/people/ada/<id>: so much of it is made here."""
@@ -27,8 +30,8 @@ FLUSH_SECONDS = 3600.0
 
 
 class SyncAttachments:
-    def __init__(self, sync: SyncHomes) -> None:
-        self._sync = sync
+    def __init__(self, sync: SyncHomes, ground: Ground) -> None:
+        self._sync, self._ground = sync, ground
         self._door = Blocking(4)
 
     async def bring(self, attachment: Attachment, tell: Callable[[BringView], None]) -> None:
@@ -71,6 +74,9 @@ class SyncAttachments:
     async def forget(self, person: str, one: str) -> None:
         """The copy on this box goes; what is in the bucket stays. Raises Conflict while something would be lost, NotFound."""
         attachment = wire.load(Attachment, await self._sync.ask("attached/forget", OneOf(person, one)))
+        # What is erased with core's rights is never what sync says, but where core itself made it.
+        if not NAME.fullmatch(attachment.id) or attachment.folder != folder_of(self._ground, person, attachment.id):
+            raise HostUnfit(f"sync names {attachment.folder} as the copy, which is not where copies are", hint="please report it")
         await erase(Path(attachment.folder))
 
     async def entrust(self, person: str, url: str, options: dict[str, str]) -> None:

@@ -82,7 +82,7 @@ class ShelfFolder:
             options = json.loads((self._keys / key_name(attachment.person, attachment.url)).read_text())
         options = persons_options(place.scheme, options)
         if place.scheme == "az" and "account_name" not in options:
-            hint = "account_name, in a file for --attach-secrets"
+            hint = "account_name, in a file for --attach-keys"
             raise InvalidInput(f"{place.url} does not say whose container it is", hint=hint, code="data_unfit")
         if not signs(place.scheme, options):
             options |= UNSIGNED

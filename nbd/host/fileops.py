@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -35,3 +36,14 @@ class FileOps:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def synced(folder: int) -> None:
+    """syncfs(2), to which Python has no door: all that was written in the file system of this folder is on its disk. Raises OSError."""
+    opened = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)  # The kernel takes no descriptor of a mere path.
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(opened) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+    finally:
+        os.close(opened)

@@ -65,12 +65,21 @@ class FolderStore:
         return self._folder / key
 
     def _create(self, path: Path, data: bytes) -> str | None:
-        with explained(self._folder):
+        with self._writing():
             if path.exists():
                 self._files.sync_folder(path.parent)  # It may be there and not durable: its writer was killed before this line.
                 return None
             self._put(path, data)
         return version_of(data)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with explained(self._folder, writing=True):
+                yield
+        except Unreachable:
+            self._made.clear()  # What comes back in its place may be another disk.
+            raise
 
     def _put(self, path: Path, data: bytes) -> None:
         self._make(path.parent)
@@ -90,7 +99,7 @@ class FolderStore:
         if folder != self._folder:
             self._make(folder.parent)
         elif not folder.parent.is_dir():
-            raise Unreachable(f"the store {folder.parent} is not there", code="store_away", hint="is it mounted?")
+            raise FileNotFoundError
         self._files.make_folder(folder)
         self._files.sync_folder(folder.parent)
         for left in folder.glob(f"{ASIDE}*"):
@@ -100,7 +109,7 @@ class FolderStore:
         self._made.add(folder)
 
     def _replace(self, path: Path, data: bytes, expected: str | None) -> str:
-        with explained(self._folder):
+        with self._writing():
             self._make(path.parent)
             with locked(self._folder):
                 present = version_of(path.read_bytes()) if path.exists() else None
@@ -119,7 +128,7 @@ class FolderStore:
             return os.pread(file.fileno(), length, offset)
 
     def _delete(self, path: Path) -> None:
-        with explained(self._folder):
+        with self._writing():
             if path.exists():
                 self._files.unlink(path)
                 self._files.sync_folder(path.parent)
@@ -128,6 +137,8 @@ class FolderStore:
 def listing(folder: Path, prefix: str) -> list[Stored]:
     found = []
     with explained(folder):
+        if not folder.parent.is_dir():
+            raise FileNotFoundError
         for path in folder.rglob("*"):
             key = path.relative_to(folder).as_posix()
             if not key.startswith(prefix) or not KEY.fullmatch(key):
@@ -154,11 +165,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def explained(folder: Path) -> Iterator[None]:
+def explained(folder: Path, *, writing: bool = False) -> Iterator[None]:
     """What the disk says, in the words of the port."""
     try:
         yield
     except FileNotFoundError as error:
+        if writing or not folder.parent.is_dir():
+            # What was written to a moment ago, or the ground of all: nobody deletes that; a disk was unmounted, a folder moved away.
+            raise Unreachable(f"the store {folder.parent} is not there", code="store_away", hint=f"is it mounted? ls {folder.parent}") from None
         raise NotFound(f"{error.filename or folder} is not in the store", code="store_missing") from None
     except OSError as error:
         if error.errno in FULL:

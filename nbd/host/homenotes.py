@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import platform
 import secrets
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ class NoteFiles:
             before = await self.read(person)
             after = replace(before, **values)
             if after != before:
-                await asyncio.to_thread(self._write, self._path(person), after)
+                await to_its_end(asyncio.to_thread(self._write, self._path(person), after))
                 self._known[person] = after
             return after
 
@@ -60,6 +61,16 @@ class NoteFiles:
     def _write(self, path: Path, note: HomeNote) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)
         write(path, wire.encode(note))
+
+
+async def to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """A thread cannot be called back: whoever is cancelled meanwhile goes when it is done, and not before."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 def box_of(path: Path, machine: Path = MACHINE) -> str:

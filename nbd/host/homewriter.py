@@ -20,6 +20,7 @@ from ..homes.model import Entry, Kind, checked_name
 from ..homes.ports import NewFile, Piece, Thing, Writing
 from .beneath import FOLDER, PATH, open_beneath, openat2
 from .blocking import Blocking
+from .fileops import synced
 from .hometree import kind_of, xattrs_of
 
 T = TypeVar("T")
@@ -90,6 +91,9 @@ class DescriptorTarget:
             return [explained(lambda: self._dress(path, entry)) for path, entry in folders]  # noqa: B023
 
         return await self._door.run("the restore", SECONDS, work)
+
+    async def flush(self) -> None:
+        await self._door.run("the disk", SECONDS, lambda: synced(self._root))
 
     @contextlib.contextmanager
     def _folder(self, path: bytes) -> Iterator[int]:

@@ -78,6 +78,9 @@ class RemoteTarget:
             troubles += await self._troubles(len(some), words, [frames.packed([entry for _, entry in some])])
         return troubles
 
+    async def flush(self) -> None:
+        await self.ask({"do": "flush"})
+
     async def tell(self, message: str) -> None:
         """One line for whoever started the child."""
         await self.ask({"do": "tell", "text": message})

@@ -54,6 +54,9 @@ class Hands:
                 return {"troubles": [await self._target.link(frames.heard(words["source"]), frames.heard(words["target"]))]}
             case "dress":
                 return {"troubles": await self._target.dress(self._named(words, data))}
+            case "flush":
+                await self._target.flush()
+                return {}
             case "tell":
                 print(words["text"], flush=True)
                 return {}

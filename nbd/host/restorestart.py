@@ -9,6 +9,7 @@ import socket
 import sys
 from typing import Any
 
+from ..errors import HostUnfit
 from ..notebooks.model import Occupant
 from .blocking import Blocking
 from .children import end_with_parent
@@ -35,12 +36,16 @@ async def spawn(who: Occupant, module: tuple[str, str], connection: socket.socke
         groups = await Blocking(1).run("the account database", 5.0, lambda: os.getgrouplist(who.name, who.gid))
         identity = {"user": who.uid, "group": who.gid, "extra_groups": groups}
     connection.setblocking(True)  # noqa: FBT003 - the standard library's signature
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", *module, pass_fds=handed,
-        stdin=connection.fileno(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, limit=MOST_LINE,
-        cwd="/", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": CHECKOUT, "HOME": who.home, "LC_ALL": "C.UTF-8"}, umask=0o077,
-        preexec_fn=no_more_rights, start_new_session=True, **identity,
-    )  # fmt: skip
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", *module, pass_fds=handed,
+            stdin=connection.fileno(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, limit=MOST_LINE,
+            cwd="/", env={"PATH": "/usr/bin:/bin", "PYTHONPATH": CHECKOUT, "HOME": who.home, "LC_ALL": "C.UTF-8"}, umask=0o077,
+            preexec_fn=no_more_rights, start_new_session=True, **identity,
+        )  # fmt: skip
+    except OSError as error:
+        message = f"no process of {who.name} can be started: {error.strerror}"
+        raise HostUnfit(message, hint=f"everybody must be able to read nbd's own files: look at {sys.executable} and {CHECKOUT}") from None
 
 
 def no_more_rights() -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nbd.errors import Conflict, NotFound
+from nbd.errors import Conflict, NotFound, Unreachable
 from nbd.homes.ports import ObjectStore, Stored
+from nbd.host.folderstore import FolderStore
 from tests.fakes.object_servers import Server
 
 from .object_stores import LOCAL, REMOTE, Servers, store_of
@@ -152,3 +153,24 @@ async def test_empty_and_large(store: ObjectStore) -> None:
     assert await store.list("data/") == [Stored("data/large", 64 * MIB), Stored("data/none", 0)]
     assert (await store.fetch("data/large")).data == large
     assert await store.read("data/large", 40 * MIB - 5, MIB) == large[40 * MIB - 5 : 41 * MIB - 5]
+
+
+async def test_a_folder_that_is_gone_is_away_and_not_empty(tmp_path: Path) -> None:
+    ground = tmp_path / "disk"
+    ground.mkdir()
+    store = FolderStore(ground / "ada")
+    await store.create("data/ab", b"1")
+    ground.rename(tmp_path / "moved")
+    writes = (lambda: store.create("data/cd", b"2"), lambda: store.replace("latest", b"3", None))
+    for call in (*writes, lambda: store.fetch("data/ab"), lambda: store.read("data/ab", 0, 1), lambda: store.list("")):
+        with pytest.raises(Unreachable, match="is not there") as said:
+            await call()
+        assert said.value.retryable
+        assert said.value.hint
+    ground.mkdir()  # An empty mount point.
+    with pytest.raises(NotFound):
+        await store.fetch("data/ab")
+    ground.rmdir()
+    (tmp_path / "moved").rename(ground)
+    assert (await store.fetch("data/ab")).data == b"1"
+    await store.create("data/cd", b"2")

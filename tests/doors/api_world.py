@@ -130,6 +130,8 @@ class FakeSync:
     def __init__(self) -> None:
         self.asked: list[tuple[str, Any]] = []
         self.trouble: NbdError | None = None
+        self.hold: asyncio.Event | None = None
+        """A restore waits for it."""
 
     async def ask(self, path: str, body: object, seconds: float = 30.0) -> Any:
         self.asked.append((path, body))
@@ -155,6 +157,8 @@ class FakeSync:
 
     async def restore(self, who: Occupant, asked: RestoreRequest, to: str) -> AsyncGenerator[RestoreView, None]:
         self.asked.append(("restore", (who, asked, to)))
+        if self.hold:
+            await self.hold.wait()
         for done in (False, True):
             yield RestoreView(done, to, SnapshotView("ab" * 32, 1.0, "stop"), entries=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -44,7 +45,9 @@ async def test_a_restore_is_told_step_by_step_and_goes_where_nothing_is(world: A
     assert (who.name, who.uid, asked.path) == ("ada", me.uid, "work/paper")
     assert re.fullmatch(r"/home/ada/restored-\d{4}-\d\d-\d\d-\d{6}", to)
     await me.ask("POST", "/v1/home/restore", {"path": ".", "to": "/home/ada/x/../y"})
-    assert world.sync.asked[-1][1][1:] == (type(asked)(), "/home/ada/y")
+    assert world.sync.asked[-1][1][1:] == (type(asked)(to="/home/ada/y"), "/home/ada/y"), "what is there now is saved first"
+    await me.ask("POST", "/v1/home/restore", {"path": ".", "to": "/scratch/y"})
+    assert world.sync.asked[-1][1][1:] == (type(asked)(), "/scratch/y")
 
 
 @pytest.mark.parametrize(
@@ -83,3 +86,17 @@ def test_a_path_as_it_is_below_the_home(path: str, below: str) -> None:
 def test_a_path_elsewhere(path: str) -> None:
     with pytest.raises(InvalidInput):
         inside("/home/ada", path)
+
+
+async def test_one_restore_a_person_at_a_time(world: ApiWorld) -> None:
+    me = world.me()
+    world.sync.hold = asyncio.Event()
+    first = asyncio.create_task(me.ask("POST", "/v1/home/restore", {"path": "a"}))
+    async with asyncio.timeout(5):
+        while not world.sync.asked:
+            await asyncio.sleep(0.001)
+    refused = await me.ask("POST", "/v1/home/restore", {"path": "b"})
+    assert (refused.status, refused.code) == (409, "restoring")
+    world.sync.hold.set()
+    assert (await first).status == 200
+    assert (await me.ask("POST", "/v1/home/restore", {"path": "b"})).status == 200

@@ -135,7 +135,7 @@ async def test_every_page_fits_a_phone_and_hits_no_rule(w: World, context: Brows
     page, complaints = await signed_in(w, context)
     await page.set_viewport_size({"width": 360, "height": 740})
     for scheme in ("light", "dark"):
-        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.emulate_media(color_scheme=scheme)
         await page.goto(w.pages + path)
         assert await page.evaluate("document.documentElement.scrollWidth") <= 360
         assert await page.evaluate("[...document.querySelectorAll('a, button, input, select, summary')].every(one => one.tabIndex >= 0)")

@@ -59,7 +59,7 @@ class FusedShelf(OneShelf):
     fuse = Fuse(1 << 30)
 
     async def ledger(self, attachment: str) -> Ledger:
-        found: Ledger = Fused(await super().ledger(attachment), self.fuse)  # type: ignore[assignment]
+        found: Ledger = Fused(await super().ledger(attachment), self.fuse)
         return found
 
 
@@ -106,7 +106,7 @@ async def killed(world: AttachedWorld, fuse: Fuse) -> bool:
     world.build(FusedShelf, Fused(world.memory, fuse))
     target = QuickTarget(world.folder)
     try:
-        await world.data.bring(world.attachment, Fused(target, fuse), Tally())  # type: ignore[arg-type]
+        await world.data.bring(world.attachment, Fused(target, fuse), Tally())
     except Killed:
         return True
     finally:

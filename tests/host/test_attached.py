@@ -34,6 +34,8 @@ from nbd.host.homefolder import DescriptorFolders
 from nbd.host.hometree import DescriptorHomes
 from nbd.host.restoredoor import RestoreDoor
 from nbd.host.syncclient import SyncHomes
+from nbd.notebooks.attach import Ground
+from nbd.notebooks.model import Occupant
 from nbd.syncer import only_core
 from tests.fakes.plain_objects import MemoryObjects
 from tests.homes.attached_world import OneShelf
@@ -197,7 +199,8 @@ class Box:
         steward: Any = None  # Nothing is restored here.
         self.door = RestoreDoor(steward, AttachedHall(self.data))
         self.server = Server(AttachedDesk(self.data).routes(), only_core)
-        self.client = SyncAttachments(SyncHomes(root / "sync.sock", root / "restore.sock", None))
+        ground = Ground(str(root / "closed"), Occupant("nobody", SOMEBODY, SOMEBODY, "/"))
+        self.client = SyncAttachments(SyncHomes(root / "sync.sock", root / "restore.sock", None), ground)
 
     async def listen(self) -> None:
         await self.door.listen(listening_socket(self.root / "restore.sock", None, 0o600))

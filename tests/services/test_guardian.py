@@ -71,14 +71,27 @@ async def test_what_fails_is_told_stays_pending_and_gets_there(house: House) -> 
     assert await house.names() == {"work"}
 
 
-async def test_what_waiting_cannot_mend_is_given_up_once_nobody_uses_the_home(house: House) -> None:
+async def test_a_home_that_is_gone_is_given_up_once_nobody_uses_it(house: House) -> None:
+    house.path.rename(house.path.with_name("elsewhere"))
+    with pytest.raises(Refused):
+        await house.steward.flush(house.home, Request("stop", "main"))
+    opened = house.homes.opened
+    await asyncio.sleep(10 * EVERY)
+    assert house.homes.opened == opened
+    assert "not protected: the home" in (await house.status()).sentence
+
+
+async def test_a_store_that_an_admin_mends_is_tried_until_then(house: House) -> None:
     house.store.trouble = Damaged("the pointer is not what was stored")
     with pytest.raises(Damaged):
         await house.steward.flush(house.home, Request("stop", "main"))
-    calls = len(house.store.calls)
-    await asyncio.sleep(10 * EVERY)
-    assert len(house.store.calls) == calls
     assert "not protected: the pointer" in (await house.status()).sentence
+    house.store.trouble = None
+
+    async def there() -> bool:
+        return ("stop", "main") in await house.events()
+
+    await until(there)
 
 
 async def test_failures_come_less_and_less_often(house: House) -> None:
@@ -99,8 +112,9 @@ async def test_a_store_that_was_put_back_is_noticed_after_a_restart(house: House
         await house.steward.snapshots(house.home)
     assert said.value.code == "rolled_back"
     house.store.objects, house.store._versions = {}, {}
-    with pytest.raises(Damaged):
+    with pytest.raises(Unreachable, match="has nothing of this home, and this box has seen"):
         await house.steward.snapshots(house.home)
+    assert house.store.objects == {}, "nothing is begun in an empty mount point"
 
 
 async def test_reading_makes_nothing(house: House) -> None:

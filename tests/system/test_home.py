@@ -157,7 +157,7 @@ def test_make_stop_takes_the_snapshots_too(box: RealBox, ada: Person) -> None:
 
 def test_what_goes_and_what_stays(short_path: Path, ada: Person) -> None:
     """Retention, a deletion, the drill and the figures, as an admin and as a person see them."""
-    keep = ("keep_daily = 0", "keep_weekly = 0", "keep_monthly = 0", "keep_hourly = 1")
+    keep: tuple[str, ...] = ("keep_daily = 0", "keep_weekly = 0", "keep_monthly = 0", "keep_hourly = 1")
     keep += ('keep_recent = "0s"', 'prune_every = "2s"', 'drill_every = "2s"')
     with real_box(short_path, who=ada, settings=SETTINGS + "\n".join(keep)) as box:
         box.ask("start")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..feed import Feed
 from ..homemessages import HomeBrief, HomeEvent, HomeEventKind, HomesBrief
@@ -19,6 +20,7 @@ class HomeNews:
         self._briefs: dict[str, HomeBrief] = {}
         self.store = HomesBrief().store
         self.changes: Feed[HomeEvent] = Feed()
+        self._missed: dict[str, str] = {}
 
     def take(self, said: HomesBrief) -> frozenset[str]:
         """Whose home stands otherwise than before, in what is shown beside a notebook."""
@@ -44,8 +46,22 @@ class HomeNews:
         }
         return "; ".join(f"{number} home{'s' if number > 1 else ''} {what}" for what, number in wrong.items() if number) or "ok"
 
-    def of(self, person: str) -> HomeBrief | None:
+    def miss(self, asked: dict[str, str]) -> frozenset[str]:
+        """Of whom a snapshot is wanted that sync may not have heard of. Whose home stands otherwise than before."""
+        moved = frozenset(person for person in {*asked, *self._missed} if asked.get(person) != self._missed.get(person))
+        self._missed = asked
+        return moved
+
+    def heard(self, person: str) -> HomeBrief | None:
+        """In sync's own words."""
         return self._briefs.get(person)
+
+    def of(self, person: str) -> HomeBrief | None:
+        brief, missed = self._briefs.get(person), self._missed.get(person)
+        if missed is None:
+            return brief
+        brief = brief or HomeBrief(person)
+        return replace(brief, pending=(*brief.pending, missed), trouble=brief.trouble or "the sync program does not answer")
 
     def all(self) -> tuple[HomeBrief, ...]:
         return tuple(self._briefs.values())

@@ -128,6 +128,7 @@ class Manager:
         """Stop working; every notebook stays as it is."""
         self._lives.close()
         await self._tasks.close()
+        await self._protector.close()
 
     async def _not_being_deleted(self, owner: str, name: str) -> Notebook | None:
         """Who deletes and starts again means a new one: the old one's end is waited for, a while."""

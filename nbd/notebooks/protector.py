@@ -35,6 +35,9 @@ class Protector:
         self._homes, self._people, self._roster, self._news, self._pace = homes, people, roster, news, pace
         self._telling = asyncio.Lock()
         self._trouble = ""
+        self._unheard: dict[str, tuple[Notebook, str]] = {}
+        """Snapshots that sync did not acknowledge, by notebook: it may never have heard of them."""
+        self._asking: asyncio.Task[None] | None = None
 
     async def tell(self) -> None:
         """Which homes are in use now, and how all stand. At each change and at each reconcile, so that a sync that was restarted knows again."""
@@ -43,6 +46,7 @@ class Protector:
             async with asyncio.timeout(min(TELL_SECONDS, self._pace.flush_seconds)), self._telling:
                 await self._homes.watch(await self._used())
                 self._roster.again(self._news.take(await self._homes.briefs()))
+            self._ask_again()
         except (NbdError, TimeoutError) as error:
             trouble = str(error) or "sync is silent"
         if trouble and trouble != self._trouble:
@@ -72,6 +76,39 @@ class Protector:
         except (NbdError, TimeoutError) as error:
             why = str(error) or "the store is slow"
             log.warning("%s: the snapshot of its %s is pending: %s", row.title, event, why, extra={"NBD_NOTEBOOK": row.id})
+            self._unheard[row.id] = (row, event)
+            self._show_unheard()
+        else:
+            self._unheard.pop(row.id, None)
+            self._show_unheard()
+
+    def _ask_again(self) -> None:
+        """Sync answers. What it has pending it goes on with by itself; of the rest it does not know."""
+        for row, event in list(self._unheard.values()):
+            brief = self._news.heard(row.owner)
+            if brief and f"{event} {homecoming.name(row)}" in brief.pending:
+                del self._unheard[row.id]
+        self._show_unheard()
+        if self._unheard and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._repeat(*next(iter(self._unheard.values()))), name="a snapshot that sync did not hear of")
+
+    async def _repeat(self, row: Notebook, event: str) -> None:
+        try:
+            async with asyncio.timeout(self._pace.flush_seconds):
+                await self._flush(row, event)
+        except (NbdError, TimeoutError) as error:
+            log.debug("%s: the snapshot of its %s is still pending: %s", row.title, event, error)
+            return
+        self._unheard.pop(row.id, None)
+        self._show_unheard()
+
+    async def close(self) -> None:
+        if self._asking:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
+    def _show_unheard(self) -> None:
+        self._roster.again(self._news.miss({row.owner: f"{event} {homecoming.name(row)}" for row, event in self._unheard.values()}))
 
     async def _flush(self, row: Notebook, event: str) -> None:
         who = await self._people.occupant(row.owner)

@@ -10,6 +10,7 @@ import pytest
 from nbd.errors import HostUnfit, Unreachable
 from nbd.homemessages import HomeBrief
 from nbd.messages import StartRequest
+from nbd.notebooks.homecoming import waits
 from nbd.notebooks.model import State, Want
 from nbd.notebooks.views import say
 from tests.services.household import Household
@@ -228,3 +229,29 @@ async def test_a_home_in_which_somebody_works_is_not_said_to_be_otherwise(house:
     house.machine.to_bring = 5
     await house.manager.start("ada", StartRequest("main", empty_home=True))
     assert house.machine.to_bring == 5
+
+
+async def test_a_snapshot_that_sync_never_heard_of_is_said_and_asked_for_again(house: Household) -> None:
+    row = await house.up()
+    house.machine.sync_trouble = AWAY
+    assert await stopped(house, row.id) is State.STOPPED
+    row = house.roster.get(row.id)
+    assert waits(row, house.news.of("ada")) == "its home is not in the store yet: the sync program does not answer"
+    house.machine.flushed.clear()
+    house.machine.sync_trouble = None
+    await house.manager.reconcile()
+    await house.until(lambda: waits(row, house.news.of("ada")) == "")
+    assert house.machine.flushed == [("ada", "stop", "main run 1", frozenset())]
+
+
+async def test_what_sync_has_pending_is_not_asked_for_twice(house: Household) -> None:
+    row = await house.up()
+    house.machine.flush_troubles = [AWAY]
+    assert await stopped(house, row.id) is State.STOPPED
+    house.machine.briefs["ada"] = HomeBrief("ada", pending=("stop main run 1",))
+    asked = len(house.machine.flushed)
+    await house.manager.reconcile()
+    house.machine.briefs["ada"] = HomeBrief("ada")
+    await house.manager.reconcile()
+    assert len(house.machine.flushed) == asked
+    assert waits(house.roster.get(row.id), house.news.of("ada")) == ""

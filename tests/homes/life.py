@@ -213,9 +213,13 @@ def access_list(number: int) -> bytes:
     return struct.pack("<I", 2) + b"".join(ACL.pack(*entry) for entry in entries)
 
 
-WEIGHTS: dict[str, int] = {
-    "write": 40, "save_aside": 20, "append": 16, "rewrite_and_set_time_back": 16, "large": 1, "truncate": 8, "sparse": 2, "make_folder": 24,
-    "make_many": 1, "make_deep": 1, "rename": 28, "rename_storm": 5, "link": 16, "symlink": 10, "pipe": 4, "device_or_socket": 2, "remove": 24,
-    "flip": 10, "change_mode": 12, "attribute": 10, "access_list": 6, "set_times": 10,
+WEIGHTS = {
+    act.__name__: weight
+    for act, weight in (
+        (Hand.write, 40), (Hand.save_aside, 20), (Hand.append, 16), (Hand.rewrite_and_set_time_back, 16), (Hand.large, 1), (Hand.truncate, 8),
+        (Hand.sparse, 2), (Hand.make_folder, 24), (Hand.make_many, 1), (Hand.make_deep, 1), (Hand.rename, 28), (Hand.rename_storm, 5),
+        (Hand.link, 16), (Hand.symlink, 10), (Hand.pipe, 4), (Hand.device_or_socket, 2), (Hand.remove, 24), (Hand.flip, 10),
+        (Hand.change_mode, 12), (Hand.attribute, 10), (Hand.access_list, 6), (Hand.set_times, 10),
+    )
 }  # fmt: skip
 """Every operation of Hand that a life is made of, and how often it comes."""

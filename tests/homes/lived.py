@@ -269,8 +269,11 @@ class Lived:
 
 Sparse = dict[bytes, int]
 KEEPING = {
-    "snapshot": 8, "snapshot_unconfirmed": 1, "snapshot_killed": 1, "snapshot_of_a_bad_disk": 1, "restart": 1, "prune": 2, "restore": 1,
-    "restore_in_place": 1,
+    act.__name__: weight
+    for act, weight in (
+        (Lived.snapshot, 8), (Lived.snapshot_unconfirmed, 1), (Lived.snapshot_killed, 1), (Lived.snapshot_of_a_bad_disk, 1), (Lived.restart, 1),
+        (Lived.prune, 2), (Lived.restore, 1), (Lived.restore_in_place, 1),
+    )
 }  # fmt: skip
 """What is done with the home's snapshots, and how often."""
 

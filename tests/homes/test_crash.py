@@ -5,10 +5,12 @@ independently of each other. (The spool has the same proof beside its other ones
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -164,6 +166,15 @@ def stranger(store: Path) -> Reader:
         return Reader(store, OLD)
 
 
+@contextmanager
+def said(where: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(where)
+        raise
+
+
 async def cut_down(past: Past, states: int, scratch: Path, chance: random.Random) -> int:
     """So many states, spread over all points; how many were looked at."""
     assert isinstance(past.files, RecordingFiles)
@@ -173,14 +184,10 @@ async def cut_down(past: Past, states: int, scratch: Path, chance: random.Random
     for point in range(len(steps) + 1):
         in_flight = steps[point] if point < len(steps) else None
         for _ in range(each):
-            state = State(past, disk.crashed(in_flight, chance), set(acked), sequence, scratch)
-            try:
+            with said(f"a power cut before step {point}: {in_flight and (in_flight.what, in_flight.path)}"):
+                state = State(past, disk.crashed(in_flight, chance), set(acked), sequence, scratch)
                 await state.check()
-                if chance.random() < 0.01:
-                    await state.go_on(chance)
-            except BaseException as error:
-                error.add_note(f"a power cut before step {point}: {in_flight and (in_flight.what, in_flight.path)}")
-                raise
+                await (state.go_on(chance) if chance.random() < 0.01 else asyncio.sleep(0))
             looked += 1
         if in_flight:
             disk.apply(in_flight)

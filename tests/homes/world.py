@@ -74,19 +74,18 @@ async def restored(repository: Repository, report: Report, target: Path, path: b
     return progress
 
 
-class Inline(ThreadPoolExecutor):
-    def submit(self, call: Callable[..., T], /, *words: Any, **named: Any) -> Future[T]:
-        done: Future[T] = Future()
-        try:
-            done.set_result(call(*words, **named))
-        except BaseException as error:
-            done.set_exception(error)
-        return done
+def run_now(_: ThreadPoolExecutor, call: Callable[..., T], /, *words: Any, **named: Any) -> Future[T]:
+    done: Future[T] = Future()
+    try:
+        done.set_result(call(*words, **named))
+    except BaseException as error:
+        done.set_exception(error)
+    return done
 
 
 def without_threads() -> None:
     """From here on `asyncio.to_thread` is a plain call: of ten thousand small ones, the threads would cost most."""
-    asyncio.get_running_loop().set_default_executor(Inline())
+    asyncio.get_running_loop().set_default_executor(type("Inline", (ThreadPoolExecutor,), {"submit": run_now})())
 
 
 @contextmanager

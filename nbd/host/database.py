@@ -228,7 +228,9 @@ def open_loose(file: Path, schema: str) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=5.0, isolation_level=None, check_same_thread=False)
     try:
         file.chmod(0o600)
-        pragmas = ("page_size = 16384", "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 256")
+        # Alone with it, SQLite maps no file: a page of one that a full disk cannot hold is the end of the whole process (SIGBUS).
+        alone = "locking_mode = EXCLUSIVE"
+        pragmas = ("page_size = 16384", alone, "journal_mode = WAL", "synchronous = NORMAL", "wal_autocheckpoint = 256")
         connection.executescript("".join(f"PRAGMA {pragma};" for pragma in pragmas) + schema)
     except BaseException:
         connection.close()

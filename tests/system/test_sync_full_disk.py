@@ -180,7 +180,7 @@ async def test_a_full_state_folder(short_path: Path) -> None:
                 await life.check()
             if not well:
                 failed += 1
-                await life.flush(f"n{number} again")
+                await comes_by_itself(life, f"n{number}")
         assert 0 < failed < LEVELS
         await life.check(0)
 

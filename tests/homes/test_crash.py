@@ -5,7 +5,6 @@ independently of each other. (The spool has the same proof beside its other ones
 
 from __future__ import annotations
 
-import asyncio
 import random
 import shutil
 import time
@@ -110,6 +109,11 @@ class State:
     sequence: int
     scratch: Path
 
+    async def prove(self, chance: random.Random) -> None:
+        await self.check()
+        if chance.random() < 0.01:
+            await self.go_on(chance)
+
     async def check(self) -> None:
         """Quickly, in memory: the objects that a store in a folder would show, and the state of the box in a real file."""
         root = f"{self.past.folder}/store/ada/"
@@ -185,9 +189,7 @@ async def cut_down(past: Past, states: int, scratch: Path, chance: random.Random
         in_flight = steps[point] if point < len(steps) else None
         for _ in range(each):
             with said(f"a power cut before step {point}: {in_flight and (in_flight.what, in_flight.path)}"):
-                state = State(past, disk.crashed(in_flight, chance), set(acked), sequence, scratch)
-                await state.check()
-                await (state.go_on(chance) if chance.random() < 0.01 else asyncio.sleep(0))
+                await State(past, disk.crashed(in_flight, chance), set(acked), sequence, scratch).prove(chance)
             looked += 1
         if in_flight:
             disk.apply(in_flight)

@@ -21,7 +21,7 @@ PACK_MAGIC = b"nbdpack1"
 SECOND = 1_000_000_000
 DIRECT_EXTENTS = 64
 LIST_EXTENTS = 1024
-KINDS = frozenset(Kind)
+KINDS, FOLDER = frozenset(Kind), int(Kind.FOLDER)
 UNVOUCHED = int(Flag.UNSETTLED | Flag.STALE)
 
 
@@ -82,31 +82,48 @@ def heads(parts: Iterable[bytes]) -> tuple[dict[bytes, bytes], dict[bytes, Entry
 
 
 def _heads(data: bytes, vouched: dict[bytes, bytes], others: dict[bytes, Entry]) -> None:
+    for start, end, named in _bounds(data):
+        if data[start + 2] == FOLDER or data[start + 3] & UNVOUCHED:
+            (entry,) = _entries(b"E" + data[start:end])
+            others[entry.name] = entry
+        else:
+            vouched[data[start + LENGTHS.size : start + LENGTHS.size + named]] = data[start + 2 : start + 2 + HEAD.size]
+
+
+def _bounds(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Of each entry: where it begins and ends, and the length of its name."""
     unpack, at, end = LENGTHS.unpack_from, 1, len(data)
     while at < end:
-        named, paid, xattred = unpack(data, at)
         start = at
+        named, paid, xattred = unpack(data, at)
         at += LENGTHS.size + named + paid
         for _ in range(xattred):
             names, values = XATTR.unpack_from(data, at)
             at += XATTR.size + names + values
-        if data[start + 2] == Kind.FOLDER or data[start + 3] & UNVOUCHED:
-            (entry,) = _entries(b"E" + data[start:at])
-            others[entry.name] = entry
-        else:
-            vouched[data[start + LENGTHS.size : start + LENGTHS.size + named]] = data[start + 2 : start + 2 + HEAD.size]
-    if at > end:
-        raise Damaged("a tree ends in the middle of an entry")
+        if at > end:
+            raise Damaged("a tree ends in the middle of an entry")
+        yield start, at, named
 
 
-def split_entries(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Parts of a folder, about 256 entries each: names decide where to cut, so that one change rewrites one part."""
-    parts: list[list[Entry]] = [[]]
-    for entry in entries:
-        if parts[-1] and (zlib.crc32(entry.name) & 0xFF == 0 or len(parts[-1]) >= 2048):
-            parts.append([])
-        parts[-1].append(entry)
-    return parts
+def rows(parts: Iterable[bytes]) -> dict[bytes, bytes]:
+    """The entries of a stored folder as they were encoded, by name: what did not change is put into the new tree as it is."""
+    found: dict[bytes, bytes] = {}
+    try:
+        for data in parts:
+            for start, end, named in _bounds(data):
+                found[data[start + LENGTHS.size : start + LENGTHS.size + named]] = data[start:end]
+    except struct.error as error:
+        raise Damaged(f"a tree does not parse: {error}") from None
+    return found
+
+
+def split(names: Sequence[bytes]) -> list[range]:
+    """Parts of a folder, about 256 entries each: names decide where to cut, so that one change rewrites one part. At least one."""
+    starts = [0]
+    for at, name in enumerate(names):
+        if at > starts[-1] and (zlib.crc32(name) & 0xFF == 0 or at - starts[-1] >= 2048):
+            starts.append(at)
+    return [range(start, end) for start, end in zip(starts, [*starts[1:], len(names)], strict=True)]
 
 
 def encode_part(entries: Iterable[Entry]) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .contents import Contents, entry_of
 from .diff import Mark, mark, untouched
-from .encoding import UNVOUCHED, decode_entries, decode_parts, encode_part, encode_parts, split_entries
+from .encoding import UNVOUCHED, decode_entries, decode_parts, encode_entry, encode_parts, rows, split
 from .guards import Loss
 from .model import Entry, Flag, Kind, Seen
 from .packer import Packer
@@ -79,13 +79,17 @@ class Frame:
     open: int = 0
     """Folders below that are not done."""
     ignored: set[bytes] = field(default_factory=set)
+    _rows: dict[bytes, bytes] | None = None
 
-    decoded: dict[bytes, Entry] | None = None
+    def rows(self) -> dict[bytes, bytes]:
+        if self._rows is None:
+            self._rows = rows(self.known)
+        return self._rows
 
-    def old(self) -> dict[bytes, Entry]:
-        if self.decoded is None:
-            self.decoded = {entry.name: entry for data in self.known for entry in decode_entries(data)}
-        return self.decoded
+    def old(self, names: Iterable[bytes] | None = None) -> dict[bytes, Entry]:
+        """The stored entries of these names; of all."""
+        stored = self.known if names is None else [b"E" + self.rows()[name] for name in names if name in self.rows()]
+        return {entry.name: entry for data in stored for entry in decode_entries(data)}
 
 
 class Walk:
@@ -181,7 +185,8 @@ class Walk:
 
     def _pass_through(self, frame: Frame) -> bool:
         """Into the dirty ones below. False: one of them was not known."""
-        below, old = frame.todo.dirty.below if frame.todo.dirty else {}, frame.old()
+        below = frame.todo.dirty.below if frame.todo.dirty else {}
+        old = frame.old(below)
         if not below.keys() <= old.keys():
             return False
         frame.partial = True
@@ -200,10 +205,11 @@ class Walk:
 
     async def _compare(self, frame: Frame) -> None:
         path, listing, sifted = frame.todo.path, frame.listing, frame.listing.sifted
-        old = sifted.others if sifted is not None and only_folders(listing.entries, sifted) else frame.old()
         names = {seen.name for seen in listing.entries}
         frame.kept = sifted is not None
-        gone = (sifted.missing | sifted.others.keys() if sifted is not None else old.keys()) - names
+        gone = (sifted.missing | sifted.others.keys() if sifted is not None else frame.rows().keys()) - names
+        simple = sifted is not None and only_folders(listing.entries, sifted)
+        old = sifted.others if sifted is not None and simple else frame.old(gone | names)
         for name in gone:
             self._left[old[name].ino] = old[name]
             self.contents.relinked |= bool(old[name].flags & Flag.LINKED)
@@ -270,17 +276,22 @@ class Walk:
 
     async def _changed(self, frame: Frame) -> tuple[bytes, int]:
         """The tree of a folder in which something is, or may be, different; and how many entries there are below."""
-        old, was = frame.old(), frame.todo.was
+        old, was = frame.old(frame.entries), frame.todo.was
         self._count(frame, old)
-        now = [entry for entry in ({**old, **frame.entries} if frame.kept else frame.entries).values() if entry is not None]
-        size = sum(1 + (entry.size if entry.kind == Kind.FOLDER else 0) for entry in now)
+        now = dict(frame.rows()) if frame.kept else {}
+        for name, entry in frame.entries.items():
+            if entry is None:
+                now.pop(name, None)
+            else:
+                now[name] = frame.rows()[name] if entry == old.get(name) else encode_entry(entry)
+        size = weight(frame.entries.values()) + (was.size - weight(old.values()) if frame.kept and was else 0)
         if not frame.todo.path and was:
             folder = frame.listing.folder
             moved = self.same_box and folder is not None and folder.ino != was.ino
             self._had = (was.size, moved, not now and not frame.ignored)
-        if was and len(now) == len(old) and all(entry == old.get(entry.name) for entry in now):
+        if was and all(entry == old.get(name) for name, entry in frame.entries.items()):
             return was.payload, size
-        return await self._tree(sorted(now)), size
+        return await self._tree(sorted(now.items())), size
 
     def _count(self, frame: Frame, old: dict[bytes, Entry]) -> None:
         """What is gone, and what came. A folder in whose place is something else is gone with all that was in it."""
@@ -293,10 +304,18 @@ class Walk:
         if self.withhold and not frame.todo.guessed:
             frame.entries |= {entry.name: entry._replace(flags=entry.flags | Flag.STALE) for entry in missing}
 
-    async def _tree(self, entries: list[Entry]) -> bytes:
-        parts = split_entries(entries)
-        ids = [(part[0].name if part else b"", await self._packer.add(b"t", encode_part(part))) for part in parts]
+    async def _tree(self, encoded: Sequence[tuple[bytes, bytes]]) -> bytes:
+        """`encoded`: the entries by name, in order."""
+        ids: list[tuple[bytes, bytes]] = []
+        for part in split([name for name, _ in encoded]):
+            first = encoded[part.start][0] if part else b""
+            ids.append((first, await self._packer.add(b"t", b"E" + b"".join(encoded[at][1] for at in part))))
         return ids[0][1] if len(ids) == 1 else await self._packer.add(b"t", encode_parts(ids))
+
+
+def weight(entries: Iterable[Entry | None]) -> int:
+    """How many entries these are with all below."""
+    return sum(1 + (entry.size if entry.kind == Kind.FOLDER else 0) for entry in entries if entry is not None)
 
 
 def is_gone(before: Entry, now: Entry | None) -> bool:

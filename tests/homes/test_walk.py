@@ -13,11 +13,14 @@ from nbd.errors import Damaged
 from nbd.homes.encoding import HEAD, encode_part, heads
 from nbd.homes.model import Entry, Flag, Kind, Seen
 from nbd.homes.ports import LargeFile, OpenHome, Reading
-from nbd.homes.snapshotter import Request, Snapshotter
+from nbd.homes.repository import Repository
+from nbd.homes.snapshotter import Request, Snapshotter, home_entry
+from nbd.homes.walk import entries_of
 from nbd.host.hometree import head_of
 from nbd.host.ignores import IgnoreRules
+from tests.fakes.object_store import MemoryStore
 
-from .world import World, look, opened
+from .world import KEYS, World, look, opened
 
 
 class Reads:
@@ -118,3 +121,27 @@ def test_stat_is_packed_as_an_entry_is(tmp_path: Path) -> None:
     facts = (status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     stored = Entry(b"x", Kind.FILE, 0, status.st_mode & 0o7777, *facts, b"D")
     assert heads([encode_part([stored])])[0] == {b"x": head_of(status)}
+
+
+async def test_one_change_in_a_large_folder_rewrites_one_part(tmp_path: Path) -> None:
+    world = await World.make(tmp_path, store := MemoryStore())
+    for number in range(3000):
+        (world.home / f"f{number}").write_text(str(number))
+    first = await world.snap()
+    size = sum(map(len, store.objects.values()))
+    for change in ("new", "changed", "gone"):
+        path = world.home / ("f1500" if change != "new" else "f1500x")
+        path.unlink() if change == "gone" else path.write_text(change)
+        report = await world.snap(b"")
+        assert report.snapshot.entries == first.snapshot.entries + (change != "gone")
+        grown = sum(map(len, store.objects.values())) - size
+        size += grown
+        assert grown < 80_000, change
+    target = tmp_path / "back"
+    await world.restore(report, target)
+    assert look(target) == look(world.home)
+    independent = await Repository.open(store, KEYS)
+    top = await home_entry(independent, report.snapshot)
+    assert top
+    entries = await entries_of(independent, top.payload)
+    assert [entry.name for entry in entries] == sorted(path.name.encode() for path in world.home.iterdir())

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nbd.errors import Damaged
 from nbd.homes import diff, encoding, guards
 from nbd.homes.chunks import Cutter, by_offset
-from nbd.homes.model import MAX_CHUNK, Entry, Extent, Kind, Listed, Place
+from nbd.homes.model import MAX_CHUNK, Entry, Extent, Kind, Listed
 from nbd.homes.retention import DAY, HOUR, Policy, month, retain
 from nbd.host.codec import HomeCodec
 
@@ -83,7 +83,8 @@ ENTRIES = st.builds(
 @given(st.lists(ENTRIES, max_size=20, unique_by=lambda entry: entry.name).map(sorted))
 def test_trees_round_trip(entries: list[Entry]) -> None:
     assert encoding.decode_entries(encoding.encode_part(entries)) == entries
-    assert [entry for part in encoding.split_entries(entries) for entry in part] == entries
+    assert encoding.rows([encoding.encode_part(entries)]) == {entry.name: encoding.encode_entry(entry) for entry in entries}
+    assert [at for part in encoding.split([entry.name for entry in entries]) for at in part] == list(range(len(entries)))
 
 
 @given(st.lists(ENTRIES, min_size=1, max_size=3, unique_by=lambda entry: entry.name).map(sorted), st.data())

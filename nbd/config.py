@@ -231,7 +231,7 @@ class HomeSettings:
     copies: int = setting("1GiB", room, "Most for copies on this box of what is read of the stores again and again. They may be deleted.")
     look_every: float = setting("60s", some_time, "How often a home in use is compared with its last snapshot where nothing tells of its changes.")
     prove_every: float = setting("15min", some_time, "The same, where something does; a little at a time. It finds what was missed.")
-    keep_recent: float = setting("1h", duration, "Snapshots younger than this stay. Those with a name (of a stop, say) stay for ever, as does the newest.")
+    keep_recent: float = setting("1h", duration, "Younger snapshots stay. Those with a name (of a stop, say) stay for ever, as does the newest.")
     keep_hourly: int = setting(24, count, "Of so many hours the last snapshot stays.")
     keep_daily: int = setting(14, count, "Of so many days.")
     keep_weekly: int = setting(8, count, "Of so many weeks.")

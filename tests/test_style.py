@@ -52,7 +52,8 @@ FLOORS = (
 CLIENTS = {"web", "cli", "webdoor"}
 """Speak to core over its socket, so they know its messages, the words for states, and nothing else of it."""
 CLIENTS_KNOW = {
-    "errors", "wire", "messages", "homemessages", "keptmessages", "storemessages", "attachments", "unixdoor", "config", "profiles", "editors", "web", "cli",
+    "errors", "wire", "messages", "homemessages", "keptmessages", "storemessages", "attachments", "unixdoor", "config", "profiles", "editors", "web",
+    "cli",
 }  # fmt: skip
 
 

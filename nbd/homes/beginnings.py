@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from dataclasses import replace
 
 from ..errors import NbdError, Refused
@@ -79,9 +78,9 @@ class Beginnings:
         if await self._ledger.half(home.person):
             raise Refused(HALF, code="home_half", hint=HALF_HINT)
         accepted = await self._ledger.accepted(home)
-        if accepted:
-            with suppress(NbdError):  # Where its store is away. It has a name most often: it is of the last stop.
-                await self._ledger.hold_newest(home.person)
+        held = not accepted or await self._ledger.hold_newest(home.person)
         await guardian.flush(replace(request, confirmed=request.confirmed or accepted))
+        if not held:  # Its store is away: this one waits on the box now, and so can the name of the one before it.
+            await self._ledger.hold_newest(home.person, but=1)
         if accepted or request.confirmed:
             await self._ledger.recorded(home.person)

@@ -50,13 +50,20 @@ class Ledger:
         """It has been: from now on the last snapshot is what a home is measured by. What was told is known."""
         await self._notes.change(person, accepted=0, parted="")
 
-    async def hold_newest(self, person: str) -> None:
-        """Keep for ever what the home was before somebody said that it need not be so any more."""
-        repository, note = await self._means.vault.find(person), await self._notes.read(person)
-        newest = repository.root.newest() if repository else None
-        if repository and newest and newest.id != note.brought:
-            await hold(repository, newest.id, "before it was left aside")
-            await self._means.vault.note(person, repository)
+    async def hold_newest(self, person: str, *, but: int = 0) -> bool:
+        """Keep for ever what the home was before somebody said that it need not be so any more. `but`: so many newer ones are not meant.
+        False: that could not be done now."""
+        try:
+            repository, note = await self._means.vault.find(person), await self._notes.read(person)
+            known = sorted(repository.root.snapshots, key=lambda one: one.time, reverse=True)[but : but + 1] if repository else []
+            for newest in known:
+                if repository and newest.id != note.brought:
+                    await hold(repository, newest.id, "before it was left aside")
+                    await self._means.vault.note(person, repository)
+        except NbdError as error:
+            log.warning("what the home of %s was is not marked yet: %s", person, error)
+            return False
+        return True
 
     async def alarms(self, person: str) -> tuple[str, ...]:
         note = await self._notes.read(person)

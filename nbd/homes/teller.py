@@ -22,7 +22,7 @@ class Teller:
     async def view(self, guardian: Guardian, *, in_use: bool) -> HomeView:
         known, work = guardian.known, guardian.work
         off = ("not protected: the admin of this box switched it off", "homes.protect in the settings")
-        sentence, hint = views.sentence(guardian) if self._protect else off
+        sentence, hint = views.sentence(guardian, in_use=in_use) if self._protect else off
         spooled = self._means.vault.spooled(guardian.home.person)
         if spooled and known.trouble is None:
             sentence, hint = views.waits(spooled, self._means.vault.where)

@@ -92,7 +92,7 @@ def unsaved(found: Unsaved | None) -> UnsavedView | None:
     return None if found is None else UnsavedView(found.since, found.folders, found.files, found.bytes)
 
 
-def sentence(guardian: Guardian) -> tuple[str, str]:
+def sentence(guardian: Guardian, *, in_use: bool = False) -> tuple[str, str]:
     """How the home is kept, and the next step if there is one."""
     known = guardian.known
     if known.trouble is not None:
@@ -102,7 +102,7 @@ def sentence(guardian: Guardian) -> tuple[str, str]:
         return f"{known.withheld}: what is gone is kept in the snapshots until you confirm", "if that is as it should be: nbctl home confirm"
     if known.rules_trouble:
         return f"protected, and your .nbdignore is left out: {known.rules_trouble}", "mend it: the syntax is that of .gitignore"
-    if guardian.watched:
+    if guardian.watched or (in_use and not guardian.pending()):
         return "protected" if known.protected is not None else "it is being looked at for the first time", ""
     if known.protected is not None and not guardian.pending():
         return "protected; no notebook runs, so nothing is looked at", ""

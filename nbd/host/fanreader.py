@@ -71,7 +71,9 @@ class Watched:
         return "" if spot == self.spot else "another folder, or another disk, is where it was"
 
     async def close(self) -> None:
-        self._reader.remove(self)
+        # In a thread: the reader keeps its lock while it asks a disk for a folder, and a disk may hang.
+        with suppress(NbdError):
+            await self._reader.door.run(f"the home {self.home.path}", SECONDS, lambda: self._reader.remove(self))
 
     def below(self, path: bytes) -> bytes | None:
         """A path as it is in this home; None for what is elsewhere."""

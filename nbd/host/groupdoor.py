@@ -7,12 +7,14 @@ import logging
 import os
 import socket as sockets
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
+from ..errors import NbdError
 from ..unixdoor import CREDENTIALS
 
 log = logging.getLogger(__name__)
 SECONDS = 5.0
+PAUSE_SECONDS = 0.2
+"""After one that was not taken: without a free descriptor the next would come at once."""
 LONGEST_NAME = 64
 Take = Callable[[str, int], Awaitable[None]]
 
@@ -37,9 +39,13 @@ class GroupDoor:
         loop = asyncio.get_running_loop()
         with sock:
             while True:
-                connection, _ = await loop.sock_accept(sock)
-                with connection, suppress(OSError, TimeoutError):
-                    await asyncio.wait_for(self._one(connection), SECONDS)
+                try:
+                    connection, _ = await loop.sock_accept(sock)
+                    with connection:
+                        await asyncio.wait_for(self._one(connection), SECONDS)
+                except (OSError, TimeoutError, NbdError) as error:
+                    log.warning("a queue of events was not taken: %s", error)
+                    await asyncio.sleep(PAUSE_SECONDS)
 
     async def _one(self, connection: sockets.socket) -> None:
         _, uid, _ = CREDENTIALS.unpack(connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, CREDENTIALS.size))

@@ -43,10 +43,14 @@ class Ground(Protocol):
 
 
 class FolderGround:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, make: bool) -> None:
+        """`make`: nothing was ever kept here. Later, a folder that is not there is a disk that is not mounted: nothing is begun in its place."""
         self._folder = folder
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if make:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            elif not folder.is_dir():
+                log.error("the store %s is not there: is it mounted? Homes are not protected until it is", folder)
         except OSError as error:
             log.error("the store %s is not there and cannot be made: %s; homes are not protected until it is", folder, error.strerror)
 
@@ -118,12 +122,12 @@ class Stores:
         return RetryingStore(proven, budget=BUDGET_SECONDS, clock=self._clock)
 
 
-def stores_of(settings: HomeSettings, where: str, clock: Clock = BOX_CLOCK) -> Stores:
-    """Raises InvalidInput, HostUnfit: what an admin has to mend."""
+def stores_of(settings: HomeSettings, where: str, clock: Clock = BOX_CLOCK, *, used: bool = False) -> Stores:
+    """`used`: this box has kept homes before. Raises InvalidInput, HostUnfit: what an admin has to mend."""
     if "://" in where:
         return Stores(BucketGround(layout.parse(where), settings), settings, clock)
     folder = Path(where)
     if not folder.is_absolute() or layout.BRACES.search(where):
         raise InvalidInput(f"homes.store: {where} is neither an absolute path nor a URL", hint=f"/srv/nbd-store, {layout.SHAPES}", code="bad_config")
-    return Stores(FolderGround(folder), settings, clock)
+    return Stores(FolderGround(folder, make=not used), settings, clock)
 

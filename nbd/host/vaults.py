@@ -28,7 +28,8 @@ class Opened(NamedTuple):
 def open_vault(settings: HomeSettings, folder: Path) -> Opened:
     """`folder`: where sync keeps what is its own. Raises HostUnfit, InvalidInput, StateUnusable: what an admin has to mend."""
     where = settings.store or str(folder / "store")
-    stores, seen = stores_of(settings, where), SequenceFile(folder / "seen.json")
+    seen = SequenceFile(folder / "seen.json")
+    stores = stores_of(settings, where, used=seen.used)
     shelf = KeyShelf(key_file(settings.key_file, folder), used=seen.used)
     vault = Vault(where, stores, shelf.keys, seen, box_of(folder / "box"))
     vault.use(FileShelf(folder / "copies", settings.copies), spool_at(folder / "spool", settings.spool))

@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nbd.errors import Unreachable
-from nbd.homes.looker import Looker
+from nbd.homes.keeping.looker import Looker
 from nbd.homes.model import HomeRequest, Listed
 from nbd.homes.ports import ObjectStore
-from nbd.homes.repository import Repository
-from nbd.homes.snapshotter import Report, Request
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.snapshotter import Report, Request
 from nbd.homes.vault import Vault
 from nbd.host.fileops import FileOps
 from nbd.host.hometree import DescriptorHomes
@@ -52,13 +52,17 @@ class Box:
         self.folder, self.store, self.most, self.files = folder, store, most_bytes, files
         self.home = folder / "home"
         self.home.mkdir(exist_ok=True)
+        self.copies: FileShelf | None = None
         self.start()
 
     def start(self) -> None:
-        """As after a restart of sync."""
+        """As after a restart of sync. One that is killed lets go of its files."""
+        if self.copies:
+            self.copies._close()
+        self.copies = FileShelf(self.folder / "copies", ROOMY, lambda _: ROOMY)
         self.vault = Vault("memory", lambda _: self.store, KEYS, SequenceFile(self.folder / "seen.json"), "this box")
         self.spool = SpoolFolder(self.folder / "spool", self.most, lambda _: ROOMY, self.files)
-        self.vault.use(FileShelf(self.folder / "copies", ROOMY, lambda _: ROOMY), self.spool)
+        self.vault.use(self.copies, self.spool)
         request = HomeRequest("ada", self.home.stat().st_uid, str(self.home))
         self.looker = Looker(request, self.vault, DescriptorHomes(), IgnoreRules)
 

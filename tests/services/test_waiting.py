@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import HostUnfit, Unreachable
-from nbd.homes.guardian import Means
 from nbd.homes.keeper import Keeper
-from nbd.homes.publisher import MOST_PAUSE_SECONDS, Publisher
-from nbd.homes.snapshotter import Request
+from nbd.homes.keeping.guardian import Means
+from nbd.homes.offline.publisher import MOST_PAUSE_SECONDS, Publisher
+from nbd.homes.snapshots.snapshotter import Request
 from nbd.homes.steward import Steward
 from nbd.homes.vault import Vault
 from nbd.host.homefolder import DescriptorFolders
@@ -30,11 +30,15 @@ AWAY = Unreachable("the store is away", code="store_away")
 class SpoolingHouse(House):
     now = 0.0
     most_bytes = 1 << 30
+    copies: FileShelf | None = None
 
     def build(self) -> None:
+        if self.copies:
+            self.copies._close()  # As a sync that was killed.
+        self.copies = FileShelf(self.folder / "copies", 1 << 30, lambda _: 1 << 40)
         self.vault = Vault("memory", lambda _: self.store, KEYS, SequenceFile(self.folder / "seen.json"))
         spool = SpoolFolder(self.folder / "spool", self.most_bytes, lambda _: 1 << 40)
-        self.vault.use(FileShelf(self.folder / "copies", 1 << 30, lambda _: 1 << 40), spool)
+        self.vault.use(self.copies, spool)
         means = Means(self.vault, self.homes, IgnoreRules, time.time_ns, EVERY, self.prove_seconds, self.sources)
         self.steward = Steward(means, Keeper(means, NoteFiles(self.folder / "notes"), DescriptorFolders()))
         assert self.vault.outbox

@@ -13,7 +13,7 @@ from .config import Source, complaint, count, duration, fill, flag, number, one_
 from .editors import EDITORS
 from .errors import InvalidInput, NbdError
 from .gpus.model import Request, Sharing
-from .homes.attached_url import parsed, unfit_path
+from .homes.attached.url import parsed, unfit_path
 
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 PART = r"[a-z0-9]+(?:(?:[.]|_{1,2}|-+)[a-z0-9]+)*"

@@ -22,21 +22,21 @@ from .api.server import Server, listening_socket
 from .api.storage import StoreWindow
 from .config import AttachedSettings, Config, HomeSettings
 from .errors import Refused
-from .homes import retention
-from .homes.attached import AttachedData
-from .homes.attached_carrier import Means as AttachedMeans
-from .homes.caretaker import Care, Caretaker
-from .homes.duties import Rhythm
-from .homes.guardian import Means
+from .homes.attached.carrier import Means as AttachedMeans
+from .homes.attached.service import AttachedData
 from .homes.insight import Insight
 from .homes.keeper import Keeper
+from .homes.keeping.caretaker import Care, Caretaker
+from .homes.keeping.duties import Rhythm
+from .homes.keeping.guardian import Means
 from .homes.model import HomeReady, HomeRequest
+from .homes.offline.publisher import PAUSE_SECONDS, Publisher
 from .homes.ports import Timetable
-from .homes.publisher import PAUSE_SECONDS, Publisher
-from .homes.room import Policy
-from .homes.snapshotter import Request
+from .homes.sizes.room import Policy
+from .homes.sizes.surveyor import Surveyor, Tools
+from .homes.snapshots import retention
+from .homes.snapshots.snapshotter import Request
 from .homes.steward import Steward
-from .homes.surveyor import Surveyor, Tools
 from .homes.wishes import CompareWish, FlushWish, InUse, LookWish, ReadyWish
 from .host import memory, privileges, systemd
 from .host.attachedhall import AttachedHall

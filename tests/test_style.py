@@ -21,13 +21,13 @@ TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FILE_LINES, FUNCTION_LINES, NESTING, PARAMETERS, METHODS = 400, 50, 3, 5, 20
 BLOCKS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.Match)
 PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "notebooks/failure.py", "notebooks/views.py", "gpus/allocate.py",
-        "gpus/queue.py", "people/access.py", "homes/fitness.py", "homes/model.py", "homes/encoding.py", "homes/indexes.py", "homes/chunks.py",
-        "homes/diff.py", "homes/retention.py", "homes/guards.py", "homes/spool.py", "homes/standing.py", "homes/duties.py", "notebooks/homecoming.py",
-        "notebooks/tidings.py", "notebooks/figures.py",
-        "homes/debounce.py", "homes/attached_model.py", "homes/attached_names.py", "homes/attached_plan.py", "homes/attached_url.py",
-        "homes/attached_fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
-        "keptmessages.py", "homes/usage.py", "homes/culprits.py", "homes/room.py",
-        "homes/layout.py", "homes/policy.py", "homes/bandwidth.py", "homes/traffic.py", "host/storewords.py")  # fmt: skip
+        "gpus/queue.py", "people/access.py", "homes/fitness.py", "homes/model.py", "homes/snapshots/encoding.py", "homes/snapshots/indexes.py",
+        "homes/snapshots/chunks.py", "homes/snapshots/diff.py", "homes/snapshots/retention.py", "homes/guards.py", "homes/offline/spool.py",
+        "homes/standing.py", "homes/keeping/duties.py", "notebooks/homecoming.py", "notebooks/tidings.py", "notebooks/figures.py",
+        "homes/keeping/debounce.py", "homes/attached/model.py", "homes/attached/names.py", "homes/attached/plan.py", "homes/attached/url.py",
+        "homes/attached/fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
+        "keptmessages.py", "homes/sizes/usage.py", "homes/sizes/culprits.py", "homes/sizes/room.py", "homes/stores/layout.py",
+        "homes/stores/policy.py", "homes/stores/bandwidth.py", "homes/stores/traffic.py", "host/storewords.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}
 OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "host/nvml_helper.py", "systemd": "host/systemd.py",
            "sqlite3": "host/database.py", "psutil": "host/limits.py", "yaml": "host/cdi.py",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ..attachments import AttachedView, Entrusted
-from ..homes.attached_url import parsed, persons_options
+from ..homes.attached.url import parsed, persons_options
 from ..notebooks.model import LIVE, Notebook
 from ..notebooks.roster import Roster
 from .routes import Ask, Route

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..attachments import AttachedView
-from ..homes.attached import AttachedData
-from ..homes.attached_model import Attachment
-from ..homes.attached_wishes import NOTHING, AllOf, EntrustWish, OneOf, Used
+from ..homes.attached.model import Attachment
+from ..homes.attached.service import AttachedData
+from ..homes.attached.wishes import NOTHING, AllOf, EntrustWish, OneOf, Used
 from .routes import Ask, Route, Who
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..homemessages import HomesBrief, PruneView
-from ..homes.caretaker import Caretaker
+from ..homes.keeping.caretaker import Caretaker
 from ..homes.model import HomeRequest
 from ..homes.steward import Steward
-from ..homes.traffic import Counts
+from ..homes.stores.traffic import Counts
 from ..homes.wishes import ForgetWish, PruneWish
 from ..messages import SnapshotView, VerifyView
 from ..storemessages import TrafficView

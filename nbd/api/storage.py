@@ -6,10 +6,10 @@ from typing import Any, Protocol
 
 from .. import wire
 from ..errors import Conflict, Refused
-from ..homes import layout, policy
 from ..homes.ports import KeyShelf
-from ..homes.rotation import Rotation
-from ..homes.traffic import Counts
+from ..homes.snapshots.rotation import Rotation
+from ..homes.stores import layout, policy
+from ..homes.stores.traffic import Counts
 from ..storemessages import PolicyView, RotationView, StorageView, TrafficView
 from .routes import Ask, Route, Who
 

@@ -9,10 +9,10 @@ import logging
 from dataclasses import replace
 
 from ..errors import NbdError, Refused
-from .guardian import Guardian
+from .keeping.guardian import Guardian
 from .ledger import HALF, HALF_HINT, Ledger
 from .model import Owed
-from .snapshotter import Request
+from .snapshots.snapshotter import Request
 
 log = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 5.0, 300.0

@@ -7,7 +7,7 @@ import logging
 from ..errors import NbdError
 from .model import HomeRequest, Owed
 from .ports import Notes
-from .snapshotter import Request
+from .snapshots.snapshotter import Request
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from . import views
 from .losses import losses
 from .model import HomeRequest
 from .ports import Homes
-from .reader import states, text_of
-from .repository import Repository
-from .snapshotter import home_entry
+from .sizes.surveyor import Surveyor
+from .snapshots.reader import states, text_of
+from .snapshots.repository import Repository
+from .snapshots.snapshotter import home_entry
 from .steward import newest_first, one_of
-from .surveyor import Surveyor
 from .vault import Vault
 
 log = logging.getLogger(__name__)

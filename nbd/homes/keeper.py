@@ -11,21 +11,21 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 
 from ..errors import HostUnfit, NbdError, Unreachable
-from .careful import Careful
-from .changes import Changes, changes, weight
 from .fitness import fit, worked_in
-from .guardian import Means
+from .keeping.guardian import Means
+from .keeping.ownrules import own_rules
+from .keeping.proof import changed_since
 from .ledger import Ledger
 from .model import HomeFacts, HomeNote, HomeReady, HomeRequest, Listed, Root, Snapshot
-from .ownrules import own_rules
 from .ports import HomeFolders, Notes, OpenHome, Target
-from .proof import changed_since
-from .repository import Repository
-from .restorer import Progress, Restorer
-from .snapshotter import home_entry
+from .snapshots.careful import Careful
+from .snapshots.changes import Changes, changes, weight
+from .snapshots.repository import Repository
+from .snapshots.restorer import Progress, Restorer
+from .snapshots.snapshotter import home_entry
+from .snapshots.walk import entries_of
 from .standing import Circumstances, Move, Verdict, head_of, verdict
 from .tops import SKELETON, tops_of
-from .walk import entries_of
 
 log = logging.getLogger(__name__)
 ASK_SECONDS, WAIT_SECONDS = 2.0, 15.0

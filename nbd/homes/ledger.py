@@ -11,10 +11,10 @@ from ..errors import NbdError
 from ..homemessages import HomeBrief
 from .debts import Debts
 from .fitness import fit
-from .guardian import Means
+from .keeping.guardian import Means
 from .model import HomeRequest, Owed, Root
-from .naming import hold
 from .ports import HomeFolders, Notes
+from .snapshots.naming import hold
 from .standing import stranger
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .diff import Mark, mark
 from .model import Entry, Kind, Seen
 from .ports import Listing, OpenHome
-from .repository import Repository
-from .walk import entries_of, join
+from .snapshots.diff import Mark, mark
+from .snapshots.repository import Repository
+from .snapshots.walk import entries_of, join
 
 AT_ONCE = 32
 MOST_FOLDERS = 100_000

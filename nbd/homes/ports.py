@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from .dirt import DirtySet
+from .keeping.dirt import DirtySet
 from .model import Entry, HomeFacts, HomeNote, HomeRequest, KeyFacts, Seen, Xattrs
-from .room import Space
-from .usage import Here
+from .sizes.room import Space
+from .sizes.usage import Here
 
 
 class HomeFolders(Protocol):

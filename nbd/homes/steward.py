@@ -11,15 +11,15 @@ from ..homemessages import HomeBrief
 from ..messages import DifferenceView, EntryView, HomeView, RestoreRequest, SnapshotView
 from . import views
 from .beginnings import Beginnings
-from .comparer import compare
-from .contents import shown
-from .guardian import Guardian, Means
 from .keeper import Keeper, settled
+from .keeping.guardian import Guardian, Means
 from .model import HomeReady, HomeRequest, Listed, Snapshot
 from .ports import Target
-from .repository import Repository
-from .restorer import Progress, Restorer
-from .snapshotter import Request
+from .snapshots.comparer import compare
+from .snapshots.contents import shown
+from .snapshots.repository import Repository
+from .snapshots.restorer import Progress, Restorer
+from .snapshots.snapshotter import Request
 from .teller import Teller
 
 BEFORE = "before a restore"
@@ -107,17 +107,10 @@ class Steward:
         path = asked.path.encode("utf-8", "surrogateescape")
         listed, snapshot = await self._chosen(repository, asked, path)
         if asked.to and self._protect:
-            await self._keep_first(home)
+            await kept_first(self, home)
         await Restorer(repository).restore(snapshot, path, target, progress)
         await settled(target)
         return views.snapshot(listed)
-
-    async def _keep_first(self, home: HomeRequest) -> None:
-        try:
-            await self.flush(home, Request("restore", BEFORE))
-        except NbdError as error:
-            message = f"what is in your home now could not be saved first: {error.message}"
-            raise Refused(message, code="not_saved_first", hint="restore into a new folder instead: leave --to and --in-place out") from error
 
     async def close(self) -> None:
         await self._beginnings.close()
@@ -168,6 +161,15 @@ class Steward:
         except NotFound:
             return False
         return True
+
+
+async def kept_first(steward: Steward, home: HomeRequest) -> None:
+    """Before names in a home are replaced: what they hold is in a snapshot, or nothing is replaced."""
+    try:
+        await steward.flush(home, Request("restore", BEFORE))
+    except NbdError as error:
+        message = f"what is in your home now could not be saved first: {error.message}"
+        raise Refused(message, code="not_saved_first", hint="restore into a new folder instead: leave --to and --in-place out") from error
 
 
 def newest_first(repository: Repository) -> list[Listed]:

@@ -9,7 +9,7 @@ from ..errors import NbdError
 from ..homemessages import HomeBrief
 from ..messages import HomeView, Unkept
 from . import views
-from .guardian import Guardian, Means
+from .keeping.guardian import Guardian, Means
 from .ledger import COMING, HALF, HALF_HINT, Ledger
 
 FIRST_LOOK_SECONDS = 5.0

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..errors import Refused
 from .fitness import Top, worked_in
-from .guardian import Means
+from .keeping.guardian import Means
 from .model import Kind, Seen
 from .ports import OpenHome
 

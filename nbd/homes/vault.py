@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 
 from ..errors import Damaged, HostUnfit, NbdError, NotFound, Refused
-from .copies import Copies, Memory
 from .model import Root
-from .outbox import Means, Outbox
+from .offline.outbox import Means, Outbox
+from .offline.spool import Spooled
 from .ports import KeyRing, ObjectStore, Sequences, Shelf, Spool
-from .repository import CONFIGS, POINTER, Repository, rolled_back, root_of, rotate
-from .spool import Spooled
-from .verifier import Verification, verify
+from .snapshots.copies import Copies, Memory
+from .snapshots.repository import CONFIGS, POINTER, Repository, rolled_back, root_of, rotate
+from .snapshots.verifier import Verification, verify
 
 
 class Vault:

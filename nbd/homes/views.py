@@ -23,19 +23,19 @@ from ..messages import (
     VersionView,
     WaitingView,
 )
-from . import culprits
-from .contents import shown
-from .diff import Difference
-from .guardian import Guardian
-from .looker import Unsaved
+from .keeping.guardian import Guardian
+from .keeping.looker import Unsaved
 from .losses import Losses
 from .model import Entry, HomeRequest, Kind, Listed
-from .reader import State, Text
-from .repository import Moving
-from .room import Room, Verdict, amount, monthly
-from .spool import Spooled
-from .surveyor import Survey
-from .usage import CulpritUse
+from .offline.spool import Spooled
+from .sizes import culprits
+from .sizes.room import Room, Verdict, amount, monthly
+from .sizes.surveyor import Survey
+from .sizes.usage import CulpritUse
+from .snapshots.contents import shown
+from .snapshots.diff import Difference
+from .snapshots.reader import State, Text
+from .snapshots.repository import Moving
 
 NOTED = (Kind.LINK, Kind.SKIPPED)
 SHOWN_GONE = 200

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ..homes.attached_names import above
+from ..homes.attached.names import above
 from . import frames
 from .beneath import open_beneath
 from .blocking import Blocking

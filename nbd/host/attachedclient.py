@@ -11,8 +11,8 @@ from pathlib import Path
 from .. import wire
 from ..attachments import AttachedView, BringView
 from ..errors import HostUnfit, InvalidInput, NbdError, Unreachable
-from ..homes.attached_model import Attachment
-from ..homes.attached_wishes import NOTHING, AllOf, BringWish, EntrustWish, OneOf, Used
+from ..homes.attached.model import Attachment
+from ..homes.attached.wishes import NOTHING, AllOf, BringWish, EntrustWish, OneOf, Used
 from ..messages import ProblemAnswer
 from ..notebooks.attach import Ground, folder_of
 from ..notebooks.model import Occupant

@@ -10,9 +10,9 @@ from contextlib import suppress
 from .. import wire
 from ..attachments import BringView
 from ..errors import NbdError, Unreachable
-from ..homes.attached import AttachedData
-from ..homes.attached_sender import Tally
-from ..homes.attached_wishes import BringWish
+from ..homes.attached.sender import Tally
+from ..homes.attached.service import AttachedData
+from ..homes.attached.wishes import BringWish
 from ..messages import Problem, ProblemAnswer
 from . import frames
 from .remotetarget import RemoteTarget

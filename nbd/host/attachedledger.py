@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import HostUnfit
-from ..homes.attached_model import Known
+from ..homes.attached.model import Known
 from .blocking import Blocking
 from .sequences import write
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from .. import wire
 from ..errors import InvalidInput, NbdError
-from ..homes.attached_model import Attachment
-from ..homes.attached_ports import Ledger, Objects
-from ..homes.attached_url import Place, parsed, persons_options, signs
+from ..homes.attached.model import Attachment
+from ..homes.attached.ports import Ledger, Objects
+from ..homes.attached.url import Place, parsed, persons_options, signs
 from . import credentials
 from .attachedledger import LedgerFile
 from .plainobjects import PlainObjects

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import Conflict, NbdError, NotFound
 from ..homes.ports import ObjectStore
-from ..homes.traffic import Count, Counts
+from ..homes.stores.traffic import Count, Counts
 from .wrapping import BOX_CLOCK, Call, Clock, Step, T, WrappedStore, received
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from ..homes.dirt import DirtySet
+from ..homes.keeping.dirt import DirtySet
 from ..homes.model import HomeRequest
 from ..homes.ports import Watch
 from .blocking import Blocking

@@ -22,7 +22,7 @@ from contextlib import suppress
 from typing import Self
 
 from ..errors import HostUnfit, NbdError
-from ..homes.dirt import DirtySet
+from ..homes.keeping.dirt import DirtySet
 from ..homes.model import HomeRequest
 from . import fanotify
 from .blocking import Blocking

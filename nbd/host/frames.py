@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import Damaged
-from ..homes.encoding import decode_entries, encode_part
 from ..homes.model import Entry
+from ..homes.snapshots.encoding import decode_entries, encode_part
 
 HEAD = struct.Struct(">II")
 LENGTH = struct.Struct(">I")

@@ -36,16 +36,18 @@ class GroupDoor:
 
     async def _serve(self, sock: sockets.socket) -> None:
         """One after the other: there is one core."""
-        loop = asyncio.get_running_loop()
         with sock:
             while True:
-                try:
-                    connection, _ = await loop.sock_accept(sock)
-                    with connection:
-                        await asyncio.wait_for(self._one(connection), SECONDS)
-                except (OSError, TimeoutError, NbdError) as error:
-                    log.warning("a queue of events was not taken: %s", error)
-                    await asyncio.sleep(PAUSE_SECONDS)
+                await self._next(sock)
+
+    async def _next(self, sock: sockets.socket) -> None:
+        try:
+            connection, _ = await asyncio.get_running_loop().sock_accept(sock)
+            with connection:
+                await asyncio.wait_for(self._one(connection), SECONDS)
+        except (OSError, TimeoutError, NbdError) as error:
+            log.warning("a queue of events was not taken: %s", error)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _one(self, connection: sockets.socket) -> None:
         _, uid, _ = CREDENTIALS.unpack(connection.getsockopt(sockets.SOL_SOCKET, sockets.SO_PEERCRED, CREDENTIALS.size))

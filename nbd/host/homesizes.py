@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..homes.ports import SizedHome
-from ..homes.room import Space
-from ..homes.usage import Here, Sized
+from ..homes.sizes.room import Space
+from ..homes.sizes.usage import Here, Sized
 from .beneath import FOLDER, PATH, open_beneath
 from .blocking import Blocking
 from .hometree import open_root

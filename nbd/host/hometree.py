@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import Refused
-from ..homes.encoding import HEAD, SECOND, heads
 from ..homes.model import Flag, Kind, Seen, Xattrs
 from ..homes.ports import LargeFile, Listing, OpenHome, Reading, Sifted
+from ..homes.snapshots.encoding import HEAD, SECOND, heads
 from .beneath import FOLDER, PATH, open_beneath, openat2
 from .blocking import Blocking
 

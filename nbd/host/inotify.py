@@ -24,7 +24,7 @@ from contextlib import suppress
 from watchdog.observers.inotify_c import CallbackId, InotifyConstants, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 
 from ..errors import HostUnfit, NbdError
-from ..homes.dirt import DirtySet
+from ..homes.keeping.dirt import DirtySet
 from ..homes.model import HomeRequest
 from ..homes.ports import Watch
 from .beneath import FOLDER, open_beneath

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ..homes.bandwidth import Bucket, Limits
 from ..homes.ports import ObjectStore
+from ..homes.stores.bandwidth import Bucket, Limits
 from .wrapping import BOX_CLOCK, Call, Clock, Step, T, WrappedStore, received
 
 LOOK_AGAIN_SECONDS = 5.0

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from ..errors import Conflict, Damaged, HostUnfit, NbdError, NotFound
-from ..homes.attached_model import Remote, There
-from ..homes.attached_names import Named, sorted_out
-from ..homes.attached_url import Place
+from ..homes.attached.model import Remote, There
+from ..homes.attached.names import Named, sorted_out
+from ..homes.attached.url import Place
 from .credentials import Access
 from .objectstore import PlainBucket
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from .. import wire
 from ..errors import NbdError
-from ..homes.restorer import Progress
+from ..homes.snapshots.restorer import Progress
 from ..homes.steward import Steward
 from ..homes.wishes import RestoreWish
 from ..messages import Problem, ProblemAnswer, RestoreView, SnapshotView, Unkept

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import HostUnfit
-from ..homes import layout
 from ..homes.ports import ObjectStore
+from ..homes.stores import layout
 from .blocking import Blocking
 from .fileops import FileOps
 from .folderstore import ASIDE, SECONDS, FolderStore, explained, listing

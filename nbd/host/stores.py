@@ -14,10 +14,10 @@ from typing import Protocol
 
 from ..config import HomeSettings
 from ..errors import HostUnfit, InvalidInput
-from ..homes import layout
-from ..homes.bandwidth import Limits, Window
 from ..homes.ports import ObjectStore
-from ..homes.traffic import Counts
+from ..homes.stores import layout
+from ..homes.stores.bandwidth import Limits, Window
+from ..homes.stores.traffic import Counts
 from .counting import CountingStore
 from .credentials import SECRETS, Access, access, secret_file
 from .folderstore import FolderStore

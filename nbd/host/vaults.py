@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..config import HomeSettings
 from ..errors import HostUnfit
 from ..homes.ports import Spool
-from ..homes.rotation import Rotation
+from ..homes.snapshots.rotation import Rotation
 from ..homes.vault import Vault
 from .homenotes import box_of
 from .masterkeys import KeyShelf, key_file

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from ..errors import HostUnfit, InvalidInput, NbdError, Refused, Unreachable
-from ..homes.attached_model import Attachment, id_of
-from ..homes.attached_url import parsed, unfit_path
+from ..homes.attached.model import Attachment, id_of
+from ..homes.attached.url import parsed, unfit_path
 from ..messages import AttachRequest
 from ..profiles import Attach, Profile
 from .model import Occupant

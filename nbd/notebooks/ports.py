@@ -12,7 +12,7 @@ from typing import Protocol
 from ..attachments import BringView
 from ..gpus.model import Grant, Lease, Refusal, Request
 from ..homemessages import HomesBrief
-from ..homes.attached_model import Attachment
+from ..homes.attached.model import Attachment
 from ..messages import HomeView, RestoreView
 from ..unixdoor import Place
 from .model import Notebook, Occupant, Run

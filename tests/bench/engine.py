@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from nbd.config import HomeSettings
-from nbd.homes.guardian import Guardian, Means
+from nbd.homes.keeping.guardian import Guardian, Means
 from nbd.homes.model import HomeRequest
-from nbd.homes.restorer import Progress, Restorer
-from nbd.homes.snapshotter import Request
-from nbd.homes.traffic import Counts
+from nbd.homes.snapshots.restorer import Progress, Restorer
+from nbd.homes.snapshots.snapshotter import Request
+from nbd.homes.stores.traffic import Counts
 from nbd.host import frames, memory, restorestart
 from nbd.host.hometree import DescriptorHomes
 from nbd.host.ignores import IgnoreRules

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import psutil
 
-from nbd.homes.guardian import Guardian, Means
+from nbd.homes.keeping.guardian import Guardian, Means
 from nbd.homes.model import HomeRequest
-from nbd.homes.traffic import Counts
+from nbd.homes.stores.traffic import Counts
 from nbd.homes.vault import Vault
 from nbd.host.codec import MasterKeys
 from nbd.host.counting import CountingStore

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nbd.api.server import listening_socket
-from nbd.homes.dirt import DirtySet
-from nbd.homes.lookout import Lookout
+from nbd.homes.keeping.dirt import DirtySet
+from nbd.homes.keeping.lookout import Lookout
 from nbd.homes.model import HomeRequest
 from nbd.homes.ports import ChangeSource
 from nbd.host.eventgroup import EventGroup

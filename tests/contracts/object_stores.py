@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from nbd.config import HomeSettings
-from nbd.homes.bandwidth import Limits
-from nbd.homes.layout import part_of
 from nbd.homes.ports import ObjectStore
+from nbd.homes.stores.bandwidth import Limits
+from nbd.homes.stores.layout import part_of
 from nbd.host.counting import CountingStore
 from nbd.host.credentials import spelled
 from nbd.host.folderstore import FolderStore

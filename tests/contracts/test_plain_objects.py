@@ -10,8 +10,8 @@ from typing import Protocol
 import pytest
 
 from nbd.errors import Conflict, HostUnfit
-from nbd.homes.attached_ports import Objects
-from nbd.homes.attached_url import parsed
+from nbd.homes.attached.ports import Objects
+from nbd.homes.attached.url import parsed
 from nbd.host.credentials import Access, spelled
 from nbd.host.plainobjects import PlainObjects
 from tests.contracts.object_stores import Servers

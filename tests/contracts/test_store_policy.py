@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from nbd.errors import HostUnfit
-from nbd.homes import layout, policy
 from nbd.homes.ports import ObjectStore
+from nbd.homes.stores import layout, policy
 from tests.fakes.object_servers import BUCKET, Server, s3, s3_user, strict_s3
 
 from .object_stores import bucket_of

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from nbd.errors import HostUnfit, NbdError, NotFound, Unreachable
-from nbd.homes import layout, policy
 from nbd.homes.ports import ObjectStore
+from nbd.homes.stores import layout, policy
 from nbd.host.credentials import spelled
 from nbd.host.objectstore import BucketStore
 from nbd.host.stores import stores_of

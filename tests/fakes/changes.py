@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from nbd.errors import HostUnfit
-from nbd.homes.dirt import DirtySet
+from nbd.homes.keeping.dirt import DirtySet
 from nbd.homes.model import HomeRequest
 from nbd.homes.ports import Watch
 

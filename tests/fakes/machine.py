@@ -16,7 +16,7 @@ from nbd.attachments import BringView
 from nbd.errors import Conflict, Deadline, HostUnfit, NbdError, StartFailed
 from nbd.gpus.model import Lease
 from nbd.homemessages import HomeBrief, HomesBrief
-from nbd.homes.attached_model import Attachment
+from nbd.homes.attached.model import Attachment
 from nbd.messages import HomeView, RestoreView, Saving, SnapshotView
 from nbd.notebooks.model import Notebook, Occupant, Run
 from nbd.notebooks.ports import Process

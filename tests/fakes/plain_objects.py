@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import AsyncIterator, Callable
 
 from nbd.errors import Conflict, NbdError
-from nbd.homes.attached_model import Remote, There
-from nbd.homes.attached_names import Named, sorted_out
+from nbd.homes.attached.model import Remote, There
+from nbd.homes.attached.names import Named, sorted_out
 
 
 class MemoryObjects:

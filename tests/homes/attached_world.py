@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nbd.attachments import AttachedView
-from nbd.homes.attached import AttachedData
-from nbd.homes.attached_carrier import Means
-from nbd.homes.attached_model import Attachment, id_of
-from nbd.homes.attached_ports import Objects
-from nbd.homes.attached_sender import Tally
+from nbd.homes.attached.carrier import Means
+from nbd.homes.attached.model import Attachment, id_of
+from nbd.homes.attached.ports import Objects
+from nbd.homes.attached.sender import Tally
+from nbd.homes.attached.service import AttachedData
 from nbd.homes.model import HomeFacts
 from nbd.host.attached_child import FolderTarget
 from nbd.host.attachedshelf import ShelfFolder

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from nbd.homes.repository import Repository
-from nbd.homes.snapshotter import Request, Snapshotter
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.snapshotter import Request, Snapshotter
 from nbd.host.folderstore import FolderStore
 from nbd.host.ignores import IgnoreRules
 

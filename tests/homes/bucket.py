@@ -16,7 +16,7 @@ import boto3
 import botocore.exceptions
 from botocore.config import Config
 
-from nbd.homes.attached_url import parsed
+from nbd.homes.attached.url import parsed
 from nbd.host.credentials import Access
 from nbd.host.plainobjects import PlainObjects
 

@@ -7,8 +7,8 @@ import struct
 import time
 
 from nbd.homes.model import FORMAT, NO_ID, Listed, Snapshot
-from nbd.homes.packer import Packer
-from nbd.homes.repository import Repository
+from nbd.homes.snapshots.packer import Packer
+from nbd.homes.snapshots.repository import Repository
 
 HEAD = struct.Struct(">HBBIIIQqIqIQIH")
 NAMES = (

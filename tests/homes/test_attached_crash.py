@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from nbd.homes.attached_content import WHOLE
-from nbd.homes.attached_names import is_copy
-from nbd.homes.attached_ports import Ledger
-from nbd.homes.attached_sender import Tally
+from nbd.homes.attached.content import WHOLE
+from nbd.homes.attached.names import is_copy
+from nbd.homes.attached.ports import Ledger
+from nbd.homes.attached.sender import Tally
 
 from .attached_world import AttachedWorld, OneShelf, QuickTarget
 

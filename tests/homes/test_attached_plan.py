@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbd.homes.attached_model import Action, Do, Here, Known, Plan, Remote, Rules, There
-from nbd.homes.attached_names import Named, copy_of, is_copy, sorted_out, unfit
-from nbd.homes.attached_plan import plan
+from nbd.homes.attached.model import Action, Do, Here, Known, Plan, Remote, Rules, There
+from nbd.homes.attached.names import Named, copy_of, is_copy, sorted_out, unfit
+from nbd.homes.attached.plan import plan
 from nbd.homes.model import Kind, Seen
 
 BOTH_WAYS, MIRROR = Rules(writable=True), Rules(writable=False)

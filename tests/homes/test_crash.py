@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository, rotate
-from nbd.homes.retention import HOUR, Policy
-from nbd.homes.snapshotter import Report, Request, Snapshotter
+from nbd.homes.snapshots.pruner import Pruner
+from nbd.homes.snapshots.repository import Repository, rotate
+from nbd.homes.snapshots.retention import HOUR, Policy
+from nbd.homes.snapshots.snapshotter import Report, Request, Snapshotter
+from nbd.homes.snapshots.verifier import verify
 from nbd.homes.vault import Vault
-from nbd.homes.verifier import verify
 from nbd.host.codec import MasterKeys
 from nbd.host.fileops import FileOps
 from nbd.host.folderstore import KEY, FolderStore

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Damaged
-from nbd.homes.repository import Repository
-from nbd.homes.restorer import Progress
-from nbd.homes.snapshotter import Report
-from nbd.homes.verifier import Verification, verify
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.restorer import Progress
+from nbd.homes.snapshots.snapshotter import Report
+from nbd.homes.snapshots.verifier import Verification, verify
 from tests.fakes.object_store import MemoryStore
 
 from .world import KEYS, SOAK, Tree, World, in_memory, look, restored, without_threads

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from nbd.homes import dirt
-from nbd.homes.dirt import DirtySet
+from nbd.homes.keeping import dirt
+from nbd.homes.keeping.dirt import DirtySet
 from nbd.homes.model import Seen
 from nbd.homes.ports import OpenHome, Reading
-from nbd.homes.snapshotter import Request
+from nbd.homes.snapshots.snapshotter import Request
 from nbd.host.hometree import DescriptorHomes
 from tests.homes.world import SOAK
 from tests.services.guarded import CountedHomes, House, house_with, until

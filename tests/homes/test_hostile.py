@@ -18,8 +18,8 @@ import pytest
 from nbd.errors import Damaged
 from nbd.homes.model import MAX_CHUNK, Snapshot
 from nbd.homes.ports import Target
-from nbd.homes.repository import Repository
-from nbd.homes.restorer import Progress, Restorer
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.restorer import Progress, Restorer
 from nbd.host import frames
 from nbd.host.homewriter import DescriptorTarget
 from nbd.host.remotetarget import RemoteTarget

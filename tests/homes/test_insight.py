@@ -16,10 +16,10 @@ from nbd.errors import NotFound, Refused
 from nbd.homes.insight import Insight
 from nbd.homes.model import HomeRequest
 from nbd.homes.ports import SizedHome
-from nbd.homes.room import Policy, Space
-from nbd.homes.snapshotter import Request, Snapshotter
-from nbd.homes.surveyor import Surveyor, Tools
-from nbd.homes.usage import Here
+from nbd.homes.sizes.room import Policy, Space
+from nbd.homes.sizes.surveyor import Surveyor, Tools
+from nbd.homes.sizes.usage import Here
+from nbd.homes.snapshots.snapshotter import Request, Snapshotter
 from nbd.homes.vault import Vault
 from nbd.host.homesizes import DescriptorSizes, space
 from nbd.host.hometree import DescriptorHomes

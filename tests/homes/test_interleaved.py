@@ -19,11 +19,11 @@ import pytest
 
 from nbd.errors import NbdError, Unreachable
 from nbd.homes.ports import Versioned
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository
-from nbd.homes.retention import HOUR, Policy
-from nbd.homes.snapshotter import Report, Request, Snapshotter
-from nbd.homes.verifier import verify
+from nbd.homes.snapshots.pruner import Pruner
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.retention import HOUR, Policy
+from nbd.homes.snapshots.snapshotter import Report, Request, Snapshotter
+from nbd.homes.snapshots.verifier import verify
 from nbd.host.ignores import IgnoreRules
 from tests.fakes.object_store import MemoryStore
 

@@ -26,26 +26,32 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = {
-    "ctime is not asked": Mutant("homes/diff.py", "entry.ctime == seen.ctime and ", ""),
-    "an unreadable folder is not looked at again": Mutant("homes/walk.py", "                self.again.add(above)\n", ""),
-    "what was dirty below an unreadable folder is forgotten": Mutant("homes/walk.py", " and not known.flags & Flag.STALE", ""),
+    "ctime is not asked": Mutant("homes/snapshots/diff.py", "entry.ctime == seen.ctime and ", ""),
+    "an unreadable folder is not looked at again": Mutant("homes/snapshots/walk.py", "                self.again.add(above)\n", ""),
+    "what was dirty below an unreadable folder is forgotten": Mutant("homes/snapshots/walk.py", " and not known.flags & Flag.STALE", ""),
     "a name of another kind is taken for the folder it was": Mutant(
-        "homes/walk.py", "before if before is not None and before.kind == Kind.FOLDER else None", "before"
+        "homes/snapshots/walk.py", "before if before is not None and before.kind == Kind.FOLDER else None", "before"
     ),
-    "what a person has not confirmed is recorded as deleted": Mutant("homes/walk.py", "if self.withhold and not frame.todo.guessed:", "if False:"),
-    "dirty folders below are passed by": Mutant("homes/walk.py", "for name, dirty in below.items():", "for name, dirty in ():"),
-    "other names of a changed file are not asked for": Mutant("homes/contents.py", "self.relinked |= seen.nlink > 1", "pass"),
+    "what a person has not confirmed is recorded as deleted": Mutant(
+        "homes/snapshots/walk.py", "if self.withhold and not frame.todo.guessed:", "if False:"
+    ),
+    "dirty folders below are passed by": Mutant("homes/snapshots/walk.py", "for name, dirty in below.items():", "for name, dirty in ():"),
+    "other names of a changed file are not asked for": Mutant("homes/snapshots/contents.py", "self.relinked |= seen.nlink > 1", "pass"),
     "a hole at the end of a large file is forgotten": Mutant(
-        "homes/contents.py", "extents if at >= size else [*extents, Extent(size - at, NO_ID)]", "extents"
+        "homes/snapshots/contents.py", "extents if at >= size else [*extents, Extent(size - at, NO_ID)]", "extents"
     ),
-    "hard links come back as copies": Mutant("homes/restorer.py", "if entry.flags & Flag.LINKED:", "if False:"),
+    "hard links come back as copies": Mutant("homes/snapshots/restorer.py", "if entry.flags & Flag.LINKED:", "if False:"),
     "access lists are not kept": Mutant("host/hometree.py", '("user.", "system.posix_acl_")', '("user.",)'),
     "holes are kept as zeros": Mutant("host/hometree.py", "if status.st_blocks * 512 >= size:", "if True:"),
     "modes do not come back": Mutant("host/homewriter.py", "    os.fchmod(descriptor, entry.mode & allowed)\n", ""),
     "a failed link is left aside": Mutant("host/homewriter.py", "    finally:\n        with contextlib.suppress(FileNotFoundError):\n            os.unlink(temporary", "    finally:\n        if False:\n            os.unlink(temporary"),  # noqa: E501
-    "the pointer moves before the packs are there": Mutant("homes/snapshotter.py", "places = await packer.flush()", "places = packer.places"),
-    "named snapshots are dropped like others": Mutant("homes/retention.py", "if listed.name:", "if False:"),
-    "a pack that is still needed is dropped": Mutant("homes/pruner.py", "if place.id in live and", "if place.id[0] % 16 and place.id in live and"),
+    "the pointer moves before the packs are there": Mutant(
+        "homes/snapshots/snapshotter.py", "places = await packer.flush()", "places = packer.places"
+    ),
+    "named snapshots are dropped like others": Mutant("homes/snapshots/retention.py", "if listed.name:", "if False:"),
+    "a pack that is still needed is dropped": Mutant(
+        "homes/snapshots/pruner.py", "if place.id in live and", "if place.id[0] % 16 and place.id in live and"
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd.homes.restorer import Restorer
+from nbd.homes.snapshots.restorer import Restorer
 
 from .test_attack import READ_SEARCH, READER, snapshots, stored
 from .world import SOAK, World, different, in_memory, look

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Conflict, Damaged, HostUnfit, Refused
-from nbd.homes.comparer import compare
 from nbd.homes.model import Flag
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository, rotate
-from nbd.homes.restorer import Restorer
-from nbd.homes.retention import DAY, Policy
-from nbd.homes.snapshotter import Request, Snapshotter
-from nbd.homes.verifier import verify
+from nbd.homes.snapshots.comparer import compare
+from nbd.homes.snapshots.pruner import Pruner
+from nbd.homes.snapshots.repository import Repository, rotate
+from nbd.homes.snapshots.restorer import Restorer
+from nbd.homes.snapshots.retention import DAY, Policy
+from nbd.homes.snapshots.snapshotter import Request, Snapshotter
+from nbd.homes.snapshots.verifier import verify
 from nbd.host.codec import MasterKeys
 from nbd.host.ignores import IgnoreRules
 from nbd.host.masterkeys import make_master, read_master

@@ -6,11 +6,11 @@ import os
 import time
 from pathlib import Path
 
-from nbd.homes.packer import Packer
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository
-from nbd.homes.retention import DAY, Policy
-from nbd.homes.verifier import verify
+from nbd.homes.snapshots.packer import Packer
+from nbd.homes.snapshots.pruner import Pruner
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.retention import DAY, Policy
+from nbd.homes.snapshots.verifier import verify
 from tests.fakes.object_store import MemoryStore
 
 from .world import KEYS, World

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Damaged, HostUnfit, Refused, Unreachable
-from nbd.homes.packer import Packer
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository
-from nbd.homes.retention import DAY, Policy
-from nbd.homes.snapshotter import Request
-from nbd.homes.verifier import verify
+from nbd.homes.snapshots.packer import Packer
+from nbd.homes.snapshots.pruner import Pruner
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.retention import DAY, Policy
+from nbd.homes.snapshots.snapshotter import Request
+from nbd.homes.snapshots.verifier import verify
 from nbd.host.sequences import SequenceFile
 from nbd.host.spoolfolder import SpoolFolder
 

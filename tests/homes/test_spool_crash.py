@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 from nbd.errors import Unreachable
-from nbd.homes.snapshotter import Report
-from nbd.homes.verifier import verify
+from nbd.homes.snapshots.snapshotter import Report
+from nbd.homes.snapshots.verifier import verify
 from tests.fakes.crash import Disk, RecordingFiles, Step, materialise
 
 from .offline import Box, Leaving

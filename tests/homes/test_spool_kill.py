@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from nbd.errors import Unreachable
-from nbd.homes.repository import Repository
-from nbd.homes.verifier import verify
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.verifier import verify
 from nbd.host.fileops import FileOps
 from nbd.host.folderstore import FolderStore
 

@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Damaged, NbdError
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository
-from nbd.homes.retention import DAY, Policy
-from nbd.homes.snapshotter import Report
-from nbd.homes.verifier import verify
+from nbd.homes.snapshots.pruner import Pruner
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.retention import DAY, Policy
+from nbd.homes.snapshots.snapshotter import Report
+from nbd.homes.snapshots.verifier import verify
 from nbd.host.stores import Stores, stores_of
 from nbd.host.wrapping import Clock
 from tests.contracts.object_stores import settings_of

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Damaged
-from nbd.homes.encoding import HEAD, encode_part, heads
 from nbd.homes.model import Entry, Flag, Kind, Seen
 from nbd.homes.ports import LargeFile, OpenHome, Reading
-from nbd.homes.repository import Repository
-from nbd.homes.snapshotter import Request, Snapshotter, home_entry
-from nbd.homes.walk import entries_of
+from nbd.homes.snapshots.encoding import HEAD, encode_part, heads
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.snapshotter import Request, Snapshotter, home_entry
+from nbd.homes.snapshots.walk import entries_of
 from nbd.host.hometree import head_of
 from nbd.host.ignores import IgnoreRules
 from tests.fakes.object_store import MemoryStore

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nbd.homes.ports import ObjectStore, OpenHome
-from nbd.homes.repository import Repository
-from nbd.homes.restorer import Progress, Restorer
-from nbd.homes.snapshotter import Report, Request, Snapshotter
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.restorer import Progress, Restorer
+from nbd.homes.snapshots.snapshotter import Report, Request, Snapshotter
 from nbd.host.codec import MasterKeys
 from nbd.host.folderstore import FolderStore
 from nbd.host.hometree import DescriptorHomes

@@ -19,12 +19,12 @@ from nbd.api.attacheddesk import AttachedDesk
 from nbd.api.server import Server, listening_socket
 from nbd.attachments import BringView
 from nbd.errors import HostUnfit, InvalidInput, NbdError, Refused, Unreachable
-from nbd.homes.attached import AttachedData
-from nbd.homes.attached_carrier import Means
-from nbd.homes.attached_model import Attachment, Known, id_of
-from nbd.homes.attached_ports import Objects
-from nbd.homes.attached_url import Place, parsed
-from nbd.homes.attached_wishes import BringWish
+from nbd.homes.attached.carrier import Means
+from nbd.homes.attached.model import Attachment, Known, id_of
+from nbd.homes.attached.ports import Objects
+from nbd.homes.attached.service import AttachedData
+from nbd.homes.attached.url import Place, parsed
+from nbd.homes.attached.wishes import BringWish
 from nbd.host import restorestart
 from nbd.host.attachedclient import SyncAttachments, made, owner
 from nbd.host.attachedhall import AttachedHall

@@ -16,8 +16,8 @@ import pytest
 
 from nbd.api.server import listening_socket
 from nbd.errors import HostUnfit, Unreachable
-from nbd.homes.dirt import DirtySet
-from nbd.homes.lookout import Lookout
+from nbd.homes.keeping.dirt import DirtySet
+from nbd.homes.keeping.lookout import Lookout
 from nbd.homes.model import HomeRequest
 from nbd.host import fanotify
 from nbd.host.eventgroup import EventGroup, reason
@@ -235,7 +235,7 @@ from pathlib import Path
 from nbd.host import privileges
 privileges.settle("nobody", [])
 from nbd.api.server import listening_socket
-from nbd.homes.dirt import DirtySet
+from nbd.homes.keeping.dirt import DirtySet
 from nbd.homes.model import HomeRequest
 from nbd.host.fanevents import FanotifySource
 from nbd.host.groupdoor import GroupDoor

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import HostUnfit
-from nbd.homes.dirt import DirtySet
+from nbd.homes.keeping.dirt import DirtySet
 from nbd.host import inotify
 from nbd.host.inotify import InotifySource, Tree
 from tests.contracts.change_sources import World, hidden, world_of

@@ -13,7 +13,7 @@ import pytest
 from nbd.config import HomeSettings
 from nbd.errors import HostUnfit, Refused, Unreachable
 from nbd.homes.ports import ObjectStore
-from nbd.homes.rotation import Rotation
+from nbd.homes.snapshots.rotation import Rotation
 from nbd.homes.vault import Vault
 from nbd.host.masterkeys import KeyFile, KeyShelf, key_file, name_of
 from nbd.host.sequences import SequenceFile

@@ -15,12 +15,12 @@ import pytest
 from nbd import wire
 from nbd.api.server import listening_socket
 from nbd.errors import NbdError, Unreachable
-from nbd.homes.attached import AttachedData
-from nbd.homes.attached_carrier import Means as AttachedMeans
-from nbd.homes.guardian import Means
+from nbd.homes.attached.carrier import Means as AttachedMeans
+from nbd.homes.attached.service import AttachedData
 from nbd.homes.keeper import Keeper
+from nbd.homes.keeping.guardian import Means
 from nbd.homes.model import HomeRequest
-from nbd.homes.snapshotter import Request
+from nbd.homes.snapshots.snapshotter import Request
 from nbd.homes.steward import Steward
 from nbd.homes.vault import Vault
 from nbd.homes.wishes import RestoreWish

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from nbd.homes.copies import Copies, Memory
 from nbd.homes.ports import Shelf
-from nbd.homes.repository import Repository
+from nbd.homes.snapshots.copies import Copies, Memory
+from nbd.homes.snapshots.repository import Repository
 from nbd.host.shelf import FileShelf
 from tests.fakes.object_store import MemoryStore
 from tests.homes.world import KEYS, World, look

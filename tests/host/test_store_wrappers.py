@@ -12,9 +12,9 @@ import pytest
 
 from nbd.config import HomeSettings, rate, rates
 from nbd.errors import Conflict, HostUnfit, NbdError, Unreachable
-from nbd.homes.bandwidth import Limits, Window
 from nbd.homes.ports import Versioned
-from nbd.homes.traffic import Count, Counts
+from nbd.homes.stores.bandwidth import Limits, Window
+from nbd.homes.stores.traffic import Count, Counts
 from nbd.host.counting import CountingStore
 from nbd.host.limiting import ConcurrentStore, Lines, ThrottledStore
 from nbd.host.retrying import RetryingStore

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from nbd.errors import HostUnfit, InvalidInput, NbdError, Refused, Unreachable
-from nbd.homes.attached_fit import fits
-from nbd.homes.attached_model import Action, Do, Here, Plan, Remote
-from nbd.homes.attached_plan import SECOND, ripe
-from nbd.homes.attached_url import parsed, persons_options, signs, unfit_path
+from nbd.homes.attached.fit import fits
+from nbd.homes.attached.model import Action, Do, Here, Plan, Remote
+from nbd.homes.attached.plan import SECOND, ripe
+from nbd.homes.attached.url import parsed, persons_options, signs, unfit_path
 from nbd.homes.model import HomeFacts, Kind, Seen
 from nbd.messages import AttachRequest
 from nbd.notebooks.attach import Ground, Wanted, checked, failed, offered, own, wanted

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbd.homes.debounce import (
+from nbd.homes.keeping.debounce import (
     CHEAP,
     MOST,
     MOST_AGAIN,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbd.homes.duties import SECOND, Duty, Failed, Rhythm, due
+from nbd.homes.keeping.duties import SECOND, Duty, Failed, Rhythm, due
 from nbd.homes.model import HomeNote
 
 HOUR, DAY = 3600 * SECOND, 86400 * SECOND

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbd.errors import Damaged
-from nbd.homes import diff, encoding, guards
-from nbd.homes.chunks import Cutter, by_offset
+from nbd.homes import guards
 from nbd.homes.model import MAX_CHUNK, Entry, Extent, Kind, Listed
-from nbd.homes.retention import DAY, HOUR, Policy, month, retain
+from nbd.homes.snapshots import diff, encoding
+from nbd.homes.snapshots.chunks import Cutter, by_offset
+from nbd.homes.snapshots.retention import DAY, HOUR, Policy, month, retain
 from nbd.host.codec import HomeCodec
 
 NOW = 1_795_000_000 * 10**9

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbd.errors import Damaged
-from nbd.homes.indexes import MANY, MERGED_ROWS, SMALL_ROWS, Alive, Table, encode_index, merge, to_merge
 from nbd.homes.model import Place
+from nbd.homes.snapshots.indexes import MANY, MERGED_ROWS, SMALL_ROWS, Alive, Table, encode_index, merge, to_merge
 
 SALT = bytes(16)
 

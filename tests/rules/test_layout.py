@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbd.errors import InvalidInput
-from nbd.homes.layout import Layout, Spot, bucket_part, parse, part_of, unquoted
+from nbd.homes.stores.layout import Layout, Spot, bucket_part, parse, part_of, unquoted
 
 NAMES = st.one_of(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbd.homes import layout, policy
+from nbd.homes.stores import layout, policy
 
 WHERES = ["s3://homes", "s3://homes/lab/people", "s3://homes/{user}/nbd", "s3://homes/nbd-{user}", "s3://nbd-{user}", "s3://nbd-{user}/homes"]
 ODD = ["ada", "adam", "a*", "ad?", "${aws:username}", "."]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbd.homes.room import Level, Policy, Room, Space, amount, judge, monthly
+from nbd.homes.sizes.room import Level, Policy, Room, Space, amount, judge, monthly
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 DISK = Space(500 * GIB, TIB)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from nbd.errors import Conflict, Damaged, HostUnfit, NbdError, NotFound, Refused, Unreachable
-from nbd.homes import spool
 from nbd.homes.model import Listed, Root
-from nbd.homes.spool import Added
+from nbd.homes.offline import spool
+from nbd.homes.offline.spool import Added
 
 
 def listed(name: str, time: int) -> Listed:

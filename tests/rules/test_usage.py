@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbd.homes import culprits
-from nbd.homes.usage import MOST_FOLDERS, Counting, Here, Sized, Usage, Visit
+from nbd.homes.sizes import culprits
+from nbd.homes.sizes.usage import MOST_FOLDERS, Counting, Here, Sized, Usage, Visit
 from nbd.host.ignores import IgnoreRules
 
 MIB = 1 << 20

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nbd.errors import NbdError
-from nbd.homes.guardian import Means
 from nbd.homes.keeper import Keeper
+from nbd.homes.keeping.guardian import Means
 from nbd.homes.model import HomeRequest
-from nbd.homes.restorer import Progress
-from nbd.homes.snapshotter import Request
+from nbd.homes.snapshots.restorer import Progress
+from nbd.homes.snapshots.snapshotter import Request
 from nbd.homes.steward import Steward
 from nbd.homes.vault import Vault
 from nbd.host.homefolder import DescriptorFolders

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nbd.errors import NbdError, NotFound
-from nbd.homes.guardian import Guardian, Means
 from nbd.homes.keeper import Keeper
+from nbd.homes.keeping.guardian import Guardian, Means
 from nbd.homes.model import HomeRequest, Seen
 from nbd.homes.ports import ChangeSource, Listing, OpenHome, Reading
 from nbd.homes.steward import Steward

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Damaged, NotFound, Refused, Unreachable
-from nbd.homes.snapshotter import Request
+from nbd.homes.snapshots.snapshotter import Request
 from nbd.messages import RestoreRequest
 from tests.services.guarded import EVERY, House, house_with, until
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import NotFound, Unreachable
-from nbd.homes.debounce import What
-from nbd.homes.snapshotter import Request
+from nbd.homes.keeping.debounce import What
+from nbd.homes.snapshots.snapshotter import Request
 from tests.fakes.changes import FakeSource
 from tests.services.guarded import EVERY, House, closing, until
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Unreachable
-from nbd.homes import prover
-from nbd.homes.prover import Prover
-from nbd.homes.work import HURRY_SECONDS
+from nbd.homes.keeping import prover
+from nbd.homes.keeping.prover import Prover
+from nbd.homes.keeping.work import HURRY_SECONDS
 from tests.fakes.changes import FakeSource
 from tests.homes.world import World
 from tests.services.guarded import EVERY, House, closing, until

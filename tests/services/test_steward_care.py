@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Conflict, NotFound, Refused, Unreachable
-from nbd.homes.caretaker import Care, Caretaker
-from nbd.homes.duties import Rhythm
-from nbd.homes.retention import DAY, HOUR, Policy
-from nbd.homes.snapshotter import Request
+from nbd.homes.keeping.caretaker import Care, Caretaker
+from nbd.homes.keeping.duties import Rhythm
+from nbd.homes.snapshots.retention import DAY, HOUR, Policy
+from nbd.homes.snapshots.snapshotter import Request
 
 from .boxes import Box
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Unreachable
-from nbd.homes.snapshotter import Request
+from nbd.homes.snapshots.snapshotter import Request
 
 from .boxes import Box, settled
 

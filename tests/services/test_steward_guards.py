@@ -13,7 +13,7 @@ import pytest
 
 from nbd.errors import HostUnfit, Refused
 from nbd.homemessages import HomeEventKind
-from nbd.homes.snapshotter import Request
+from nbd.homes.snapshots.snapshotter import Request
 from nbd.notebooks.tidings import tidings
 
 from .boxes import Box

@@ -13,7 +13,7 @@ import pytest
 
 from nbd.errors import HostUnfit, Refused, Unreachable
 from nbd.homes.model import HomeFacts
-from nbd.homes.snapshotter import Request
+from nbd.homes.snapshots.snapshotter import Request
 from nbd.host.homefolder import DescriptorFolders
 from tests.homes.test_repository import fill
 from tests.homes.world import look

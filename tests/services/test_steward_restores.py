@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Refused, Unreachable
-from nbd.homes.restorer import Progress
+from nbd.homes.snapshots.restorer import Progress
 from nbd.host.homewriter import DescriptorTarget
 from nbd.messages import RestoreRequest
 

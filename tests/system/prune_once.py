@@ -10,9 +10,9 @@ import sys
 import time
 from pathlib import Path
 
-from nbd.homes.pruner import Pruner
-from nbd.homes.repository import Repository
-from nbd.homes.retention import DAY, Policy
+from nbd.homes.snapshots.pruner import Pruner
+from nbd.homes.snapshots.repository import Repository
+from nbd.homes.snapshots.retention import DAY, Policy
 from nbd.host.codec import MasterKeys
 from nbd.host.folderstore import FolderStore
 

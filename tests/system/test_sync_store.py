@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import NbdError
-from nbd.homes import layout, policy
+from nbd.homes.stores import layout, policy
 from nbd.notebooks.model import Occupant
 from tests.fakes.object_servers import BUCKET, Server, s3, s3_user, strict_s3
 from tests.homes.bucket_reader import BucketReader

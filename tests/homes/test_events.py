@@ -107,8 +107,9 @@ async def test_a_burst_while_reading_is_slow(house: House, files: int) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("small_queues")
 @pytest.mark.parametrize(("kind", "files"), [("fanotify", FEW), ("inotify", MANY)])
-async def test_a_burst_into_a_queue_of_sixteen(kind: str, files: int, small_queues: None, tmp_path: Path, short_path: Path) -> None:
+async def test_a_burst_into_a_queue_of_sixteen(kind: str, files: int, tmp_path: Path, short_path: Path) -> None:
     async with house_with(kind, tmp_path, short_path) as house:
         await house.steward.watch([house.home])
         await until(lambda: watched_by(house, kind))

@@ -131,6 +131,13 @@ async def test_a_full_store(short_path: Path) -> None:
             await life.check(0)
 
 
+async def published(life: Life) -> None:
+    """Until nothing waits on this box any more."""
+    async with asyncio.timeout(30):
+        while (await life.box.status(life.who)).waiting is not None:
+            await asyncio.sleep(0.05)
+
+
 async def test_what_a_full_store_has_no_room_for_waits_on_this_box(short_path: Path) -> None:
     with small_disk(short_path / "disk", 64 * MIB) as disk, sync_box(short_path, SPOOLED + f'store = "{disk / "store"}"\n') as box:
         box.store = disk / "store"
@@ -144,9 +151,7 @@ async def test_what_a_full_store_has_no_room_for_waits_on_this_box(short_path: P
                     box.kill()
                     box.up()
                 await life.check()
-            async with asyncio.timeout(30):
-                while (await box.status(life.who)).waiting is not None:
-                    await asyncio.sleep(0.05)
+            await published(life)
         assert waited
         await life.check(0)
 

@@ -131,6 +131,18 @@ async def test_a_full_store(short_path: Path) -> None:
             await life.check(0)
 
 
+async def spooled(life: Life, disk: Path, left: int, number: int) -> bool:
+    """Whether a snapshot waits on this box, with so much room in the store; now and then sync is killed meanwhile."""
+    with filled(disk, left):
+        await life.save(f"n{number}")
+        waits = (await life.box.status(life.who)).waiting is not None
+        if number % 3 == 0:
+            life.box.kill()
+            life.box.up()
+        await life.check()
+    return waits
+
+
 async def published(life: Life) -> None:
     """Until nothing waits on this box any more."""
     async with asyncio.timeout(30):
@@ -144,13 +156,7 @@ async def test_what_a_full_store_has_no_room_for_waits_on_this_box(short_path: P
         life, waited = Life.begin(box, short_path, SEED), 0
         await life.save("first")
         for number, left in enumerate(levels(MIB)[::8]):
-            with filled(disk, left):
-                await life.save(f"n{number}")
-                waited += (await box.status(life.who)).waiting is not None
-                if number % 3 == 0:
-                    box.kill()
-                    box.up()
-                await life.check()
+            waited += await spooled(life, disk, left, number)
             await published(life)
         assert waited
         await life.check(0)

@@ -108,10 +108,13 @@ async def comes_by_itself(life: Life, name: str) -> None:
             await asyncio.sleep(0.05)
 
 
-async def survived(life: Life, disk: Path, left: int, name: str) -> bool:
+async def survived(life: Life, disk: Path, left: int, name: str, code: str = "store_unfit", *, kill: bool = False) -> bool:
     """Whether a snapshot got through with so much room; one that did not comes by itself when there is more."""
     with filled(disk, left):
-        well = await tried(life, name, ["store_unfit"])
+        well = await tried(life, name, [code])
+        if kill:
+            life.box.kill()
+            life.box.up()
         await life.check()
     if not well:
         await comes_by_itself(life, name)
@@ -188,15 +191,7 @@ async def test_a_full_state_folder(short_path: Path) -> None:
         life, failed = Life.begin(box, short_path, SEED), 0
         await life.save("first")
         for number, left in enumerate(levels(80 << 10)):
-            with filled(disk, left):
-                well = await tried(life, f"n{number}", ["state_unfit"])
-                if number % 10 == 0:
-                    box.kill()
-                    box.up()
-                await life.check()
-            if not well:
-                failed += 1
-                await comes_by_itself(life, f"n{number}")
+            failed += not await survived(life, disk, left, f"n{number}", "state_unfit", kill=number % 10 == 0)
         assert 0 < failed < LEVELS
         await life.check(0)
 

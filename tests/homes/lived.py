@@ -116,8 +116,10 @@ class Lived:
 
     async def snapshot(self, number: int) -> None:
         """Often of the dirty folders only; where nbd asks for a look at everything after it, that is part of the promise."""
-        if number % 4 == 3:
-            await self.act("link", self.paths[number % len(self.paths)], self.paths[number // 7 % len(self.paths)] + b"l", number)
+        if number % 8 == 3:
+            await self.snapshot(0)
+            folders = sorted({path.rpartition(b"/")[0] for path in self.paths})
+            await self.act("link", self.paths[number % len(self.paths)], folders[number // 7 % len(folders)] + b"/l%d" % number, number)
         dirty = None if self.blind or number % 4 == 0 else frozenset(self.hand.touched | self.again)
         name = f"n{number}" if number % 16 == 1 else ""
         report = await self._take(Request("save", name, dirty, confirmed=True))
@@ -168,9 +170,13 @@ class Lived:
 
     async def snapshot_of_a_bad_disk(self, number: int) -> None:
         """Nothing is promised of what could not be read, but that it is read again."""
+        for path in (b"x", b"x/y", b"x/y/z"):
+            await self.act("make_folder", path, b"", 0)
+        await self.act("write", b"x/y/z/f", b"", 1)
         await self.snapshot(0)
         for path in self.paths[number % 3 :: 3]:
             await self.act("append", path, b"", number)
+        await self.act("append", b"x/y/z/f", b"", 1)
         dirty = frozenset(self.hand.touched | self.again)
         async with opened(self.world.home) as home:
             request = Request("save", "", dirty, confirmed=True)

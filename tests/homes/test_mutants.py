@@ -49,8 +49,8 @@ MUTANTS = {
         "homes/snapshots/snapshotter.py", "places = await packer.flush()", "places = packer.places"
     ),
     "named snapshots are dropped like others": Mutant("homes/snapshots/retention.py", "if listed.name:", "if False:"),
-    "a pack that is still needed is dropped": Mutant(
-        "homes/snapshots/pruner.py", "if place.id in live and", "if place.id[0] % 16 and place.id in live and"
+    "what is still needed counts as dead": Mutant(
+        "homes/snapshots/pruner.py", "if extent.id != NO_ID:", "if extent.id != NO_ID and extent.id[0] % 16:"
     ),
 }
 

@@ -99,6 +99,13 @@ class Life:
         with suppress(asyncio.CancelledError, NbdError):
             await asked
 
+    async def again(self) -> None:
+        """Sync is started again, and does by itself what the one that was killed left undone."""
+        self.box.up()
+        async with asyncio.timeout(30):
+            while (await self.box.status(self.who)).pending:
+                await asyncio.sleep(0.01)
+
     async def check(self, newest: int = 1) -> None:
         """Every acknowledged snapshot is there; what is in the store is right, bit by bit, read without nbd: of the newest few, or all (0)."""
         found = {one.name for one in await self.box.snapshots(self.who) if one.name}

@@ -28,6 +28,7 @@ from .real_box import BIN, Person, until
 T = TypeVar("T")
 QUIET = '[homes]\nlook_every = "1h"\n'
 """Only what is asked for happens."""
+UP = "sync serves at"
 
 
 def occupant(who: Person) -> Occupant:
@@ -68,9 +69,10 @@ class SyncBox:
         return self.process
 
     def up(self, *wrap: str) -> int:
-        """Start it, and return its pid when it listens."""
+        """Start it, and return its pid when it has said that it serves: by then it knows what is still owed."""
+        before = len(self.output)
         process = self.launch(*wrap)
-        until(lambda: self.listens() or process.poll() is not None, 20, lambda: self.output[-4000:])
+        until(lambda: UP in self.output[before:] or process.poll() is not None, 20, lambda: self.output[-4000:])
         assert process.poll() is None, self.output[-4000:]
         return process.pid
 

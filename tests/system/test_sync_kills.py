@@ -67,7 +67,7 @@ async def killed_again_and_again(life: Life, kills: int) -> None:
     whole = (time.monotonic() - began) / 3
     for number in range(kills):
         await life.save_and_kill(f"killed {number}", life.draw.uniform(0, 1.3 * whole))
-        life.box.up()
+        await life.again()
         await life.check()
     print(f"seed {SEED}: a snapshot takes {whole:.3f} s; {len(life.acked) - 4} of {kills} were acknowledged before the kill")
     await life.save("last")
@@ -113,7 +113,7 @@ async def test_kill_9_at_a_call_of_a_snapshot(box: SyncBox, short_path: Path) ->
             await over(asked, box.process)
         died += box.process.poll() is not None
         box.kill()
-        box.up()
+        await life.again()
         await life.check()
     assert died > SNAPSHOT_POINTS / 2
     await life.save("last")

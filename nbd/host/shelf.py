@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 SECONDS = 60.0
 AT_ONCE = 500
 FREED_SHARE = 0.1
+PASSING = ("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED")
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (age INTEGER PRIMARY KEY, part BLOB NOT NULL UNIQUE, content BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS objects (home TEXT NOT NULL, key TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (home, key)) STRICT;
@@ -122,14 +123,14 @@ class FileShelf:
             return nothing
 
     def _renew(self, error: Exception) -> None:
-        """Everything in it is in the stores, too: a new one is filled by itself. A full disk is no reason, and passes."""
-        full = getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+        """Everything in it is in the stores, too: a new one is filled by itself. A full disk is no reason for one, nor a sync that is just ending."""
+        passes = getattr(error, "sqlite_errorname", "").startswith(PASSING)
         if str(error) != self._said:
-            log.warning("the copies in %s cannot be used%s: %s", self._file, "" if full else ", and are begun anew", error)
+            log.warning("the copies in %s cannot be used%s: %s", self._file, "" if passes else ", and are begun anew", error)
         self._said = str(error)
         try:
             self._close()
-            for name in () if full else ("", "-wal", "-shm"):
+            for name in () if passes else ("", "-wal", "-shm"):
                 Path(f"{self._file}{name}").unlink(missing_ok=True)
         except LOOSE:
             return  # As the first error said.

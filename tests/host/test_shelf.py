@@ -139,3 +139,14 @@ async def test_survives_being_killed(tmp_path: Path) -> None:
         assert len(found) >= 20
         assert all(content == part * 500 for part, content in found.items())
         await shelf.close()
+
+
+async def test_what_another_sync_still_holds_is_left_to_it(tmp_path: Path) -> None:
+    first, second = (FileShelf(tmp_path / "shelf", 1 << 30, roomy) for _ in range(2))
+    await first.keep_blobs(MANY)
+    await second.keep_objects("ada", {"latest": b"5"}, [])
+    await first.close()
+    assert await second.blobs(list(MANY)) == MANY
+    await second.keep_objects("ada", {"latest": b"6"}, [])
+    assert await second.kept("ada", "latest") == b"6"
+    await second.close()

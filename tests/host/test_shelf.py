@@ -150,3 +150,17 @@ async def test_what_another_sync_still_holds_is_left_to_it(tmp_path: Path) -> No
     await second.keep_objects("ada", {"latest": b"6"}, [])
     assert await second.kept("ada", "latest") == b"6"
     await second.close()
+
+
+async def test_a_home_larger_than_the_memory_asks_the_store_for_nothing(tmp_path: Path) -> None:
+    shelf = FileShelf(tmp_path / "shelf", 1 << 30, roomy)
+    world = await World.make(tmp_path, store := MemoryStore())
+    for number in range(100):
+        (world.home / f"d{number}").mkdir()
+        (world.home / f"d{number}/file").write_text(str(number))
+    world.repository = await Repository.open(store, KEYS, copies=Copies("ada", Memory(1000), shelf))
+    await world.snap()
+    store.calls.clear()
+    for _ in range(2):
+        assert not (await world.snap()).changed
+    assert store.calls == []

@@ -33,11 +33,11 @@ def rows(core: FakeCore, view: HomeView) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("unsaved", "seconds", "told"),
     [
-        (UnsavedView(0.0, 1, 1, 5120), 0.3, "1 file (5.0 KiB), since 0."),
+        (UnsavedView(0.0, 1, 1, 5120), 0.3, "1 file (5.0 KiB), since "),
         (UnsavedView(0.0, 2, 3, 10_240), 70, "3 files (10 KiB), since 1 min"),
-        (UnsavedView(0.0, 1, 0), 0.3, "changes in 1 folder, since 0."),
-        (UnsavedView(0.0, 400), 0.3, "changes in 400 folders, since 0."),
-        (UnsavedView(0.0, 0), 0.3, "all is looked at, since 0."),
+        (UnsavedView(0.0, 1, 0), 0.3, "changes in 1 folder, since "),
+        (UnsavedView(0.0, 400), 0.3, "changes in 400 folders, since "),
+        (UnsavedView(0.0, 0), 0.3, "all is looked at, since "),
         (UnsavedView(None, 0), 0, "all is looked at"),
     ],
 )

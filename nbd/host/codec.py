@@ -26,6 +26,11 @@ ANONYMOUS = (b"f", b"p")
 """Types whose id is zero: they are opened before anything names their content."""
 
 
+def threads_for(size: int) -> int:
+    """For a little, waking the others costs more than they do."""
+    return blake3.AUTO if size >= THREADED else 1
+
+
 def derive(context: str, key: bytes) -> bytes:
     return bytes(blake3(key, derive_key_context=context).digest())
 
@@ -37,7 +42,7 @@ class HomeCodec:
         self._local = threading.local()
 
     def identify(self, kind: bytes, content: bytes | memoryview) -> bytes:
-        threads = blake3.AUTO if len(content) >= THREADED else 1
+        threads = threads_for(len(content))
         hasher = blake3(kind, key=self._id_key, max_threads=threads)
         return bytes(hasher.update(content).digest())
 
@@ -81,7 +86,7 @@ class HomeCodec:
             raise Damaged(f"an object does not unpack: {error}") from None
 
     def digest(self, data: bytes) -> bytes:
-        return bytes(blake3(data, max_threads=blake3.AUTO).digest())
+        return bytes(blake3(data, max_threads=threads_for(len(data))).digest())
 
     def cut(self, window: memoryview) -> int:
         for chunk in fastcdc(window, MIN_CHUNK, AVG_CHUNK, MAX_CHUNK):

@@ -16,7 +16,7 @@ import pytest
 
 from .test_model import ROOT
 
-OPERATIONS, LIVES = 400, 9
+OPERATIONS, LIVES = 700, 9
 
 
 class Mutant(NamedTuple):

@@ -27,7 +27,7 @@ test:
 
 soak:
 	@packaging/dev/setup test
-	@exec $(AS_ROOT) env NBD_SOAK=10 $(PYTHON) -m pytest tests/homes tests/system/test_sync_*.py $(ARGS)
+	@exec $(AS_ROOT) env NBD_SOAK=10 $(PYTHON) -m pytest $(or $(ARGS),tests/homes tests/system/test_sync_*.py)
 
 lint:
 	@packaging/dev/setup test

@@ -47,7 +47,7 @@ async def main(what):
         return [done.entries, back.read_text(), back.stat().st_uid == entry.pw_uid]
     if what == "watch":
         await core.watch([who])
-        while (status := await core.ask("status", home_of(who)))["sentence"] != "protected":
+        while (status := await core.ask("status", home_of(who)))["sentence"] != "protected" or status["source"] == "looks":
             await asyncio.sleep(0.05)
         Path(entry.pw_dir, "later").write_text("later")
         os.chown(Path(entry.pw_dir, "later"), who.uid, who.gid)

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from nbd.homes.snapshots.restorer import Restorer
+from nbd.homes.snapshots.snapshotter import Request, Snapshotter
+from nbd.host.ignores import IgnoreRules
 
 from .test_attack import READ_SEARCH, READER, snapshots, stored
-from .world import SOAK, World, different, in_memory, look
+from .world import SOAK, World, different, in_memory, look, opened
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GET_FLAGS, SET_FLAGS, IMMUTABLE = 0x80086601, 0x40086602, 0x10
@@ -126,6 +128,23 @@ async def test_new_files_with_the_inodes_of_deleted_ones_are_no_rename(tmp_path:
     assert report.withheld == "60 of 60 entries are gone at once"
     await world.restore(report, tmp_path / "back")
     assert (tmp_path / "back/f7").read_bytes() == b"mine 7"
+
+
+@as_root
+async def test_what_has_an_old_inode_and_cannot_be_read_is_not_what_was_there(tmp_path: Path) -> None:
+    world = await World.make(tmp_path)
+    (world.home / "one").write_bytes(b"one")
+    (world.home / "two").write_bytes(b"two")
+    await world.snap()
+    (world.home / "one").rename(world.home / "another's")
+    (world.home / "two").rename(world.home / "moved")
+    (world.home / "another's").write_bytes(b"something else")
+    for name in ("another's", "moved"):
+        os.chown(world.home / name, 12345, 12345)
+    async with opened(world.home, os.getuid()) as home:
+        report = await Snapshotter(world.repository, IgnoreRules(), time.time_ns).take(home, Request())
+    await world.restore(report, tmp_path / "back")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "back").iterdir()} == {"moved": b"two"}
 
 
 async def test_a_hundred_thousand_names_in_one_folder(tmp_path: Path) -> None:

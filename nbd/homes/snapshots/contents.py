@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from ..model import NO_ID, Entry, Extent, Flag, Kind, Seen, Skipped
 from ..ports import LargeFile, OpenHome, Reading
 from .chunks import WHOLE, Cutter, by_offset
+from .diff import mark
 from .encoding import DIRECT_EXTENTS, LIST_EXTENTS, decode_extents, encode_extents, list_ids
 from .packer import Packer
 from .repository import Repository
@@ -142,9 +143,16 @@ class Contents:
         """What cannot be read now: the last good reading stays; else a place that says why."""
         path = shown(folder + b"/" + seen.name if folder else seen.name)
         self.skipped.append(Skipped(path, why))
-        if before is not None and before.kind == seen.kind:
+        if before is not None and is_the_same(before, seen):
             return before._replace(name=seen.name, flags=before.flags | Flag.STALE)
         return Entry(seen.name, Kind.SKIPPED, 0, seen.mode, seen.uid, seen.gid, 0, seen.mtime, seen.ctime, seen.ino, why.encode()[:1000])
+
+
+def is_the_same(before: Entry, seen: Seen) -> bool:
+    """Under another name, an inode alone proves nothing: inodes are used again."""
+    if before.kind != seen.kind:
+        return False
+    return before.name == seen.name or (seen.kind == Kind.FILE and mark(before) == mark(seen))
 
 
 async def extents_of(repository: Repository, entry: Entry) -> list[Extent]:

@@ -96,7 +96,7 @@ async def test_a_full_home(short_path: Path) -> None:
 
 def test_no_room_for_the_state(short_path: Path, ada: Person) -> None:
     (short_path / "d/state").mkdir(parents=True)
-    with small_disk(short_path / "d/state", "512k"):
+    with small_disk(short_path / "d/state", "8m"):
         with real_box(short_path, who=ada) as box:
             running = box.ask("start")
             fill(box.folder / "state/full")

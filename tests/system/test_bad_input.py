@@ -77,7 +77,7 @@ def test_somebody_without_a_home(box: RealBox) -> None:
     code, machine, sentence, hint = box.refused("start", who=nobody)
     assert (code, machine) == (1, "home_unfit")
     assert "the home /nonexistent of nobody does not exist" in sentence
-    assert hint == "make it: install -d -m 0700 -o nobody /nonexistent"
+    assert hint.startswith("make it: install -d -m 0700 -o nobody /nonexistent; ")
     assert box.traces().keys() == {"processes"}
     box.ask("rm", "--yes", "main", who=nobody)
 

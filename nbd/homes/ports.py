@@ -211,6 +211,10 @@ class LargeFile(Protocol):
 
     async def read(self, offset: int, length: int) -> bytes: ...
 
+    async def proven(self, offset: int, lengths: Sequence[int], proves: Callable[[int, memoryview], bool]) -> int:
+        """How many of these regions, one behind the other from `offset`, pass. `proves` gets the number of a region and its bytes, in a thread,
+        and must not keep them."""
+
     async def finish(self) -> Reading | None:
         """Closes it. None: it changed meanwhile, and what was read is worth nothing."""
 

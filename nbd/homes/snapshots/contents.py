@@ -17,7 +17,8 @@ from .repository import Repository
 BATCH_BYTES, BATCH_FILES = 8 << 20, 256
 AT_ONCE_BYTES = 128 << 10
 """So much is hashed sooner than a thread is woken for it."""
-WINDOW = 8 << 20
+WINDOW, SOON, KNOWN_BYTES = 8 << 20, 2 << 20, 64 << 20
+"""Read at a time: of a new file; where something changed, until that is over; where nothing did."""
 ATTEMPTS = 3
 Wanted = tuple[Seen, Entry | None]
 Pieces = list[tuple[Extent, memoryview]]
@@ -115,26 +116,55 @@ class Contents:
         return extents if at >= size else [*extents, Extent(size - at, NO_ID)]
 
     async def _segment(self, file: LargeFile, bounds: tuple[int, int], old: dict[int, Extent], extents: list[Extent]) -> None:
-        """Reads ahead while it cuts. A short read means that the file shrank: `finish` will tell."""
+        """What is as it was is hashed and no more; what differs is cut, until the cuts are in step with the old ones again."""
         at, end = bounds
-        rest = b""
-        coming = asyncio.create_task(file.read(at, min(WINDOW, end - at)))
+        while at < end:
+            known = self._known(old, at, end)
+            same = await self._same(file, at, known) if known else 0
+            extents += known[:same]
+            at += sum(extent.length for extent in known[:same])
+            if at < end and (same < len(known) or not known):
+                at = await self._cut_on(file, (at, end), old, extents)
+
+    def _known(self, old: dict[int, Extent], at: int, end: int) -> list[Extent]:
+        """The old chunks from here, as far as they are stored; some at a time."""
+        known: list[Extent] = []
+        start = at
+        while at - start < KNOWN_BYTES and (extent := old.get(at)) and extent.id != NO_ID and at + extent.length <= end:
+            if self._repository.find(extent.id) is None:
+                break
+            known.append(extent)
+            at += extent.length
+        return known
+
+    async def _same(self, file: LargeFile, at: int, known: list[Extent]) -> int:
+        identify = self._cutter.identify
+        return await file.proven(at, [extent.length for extent in known], lambda number, view: identify(view) == known[number].id)
+
+    async def _cut_on(self, file: LargeFile, bounds: tuple[int, int], old: dict[int, Extent], extents: list[Extent]) -> int:
+        """Up to where an old chunk begins; the offset. Reads ahead while it cuts. A short read means that the file shrank: `finish` will tell."""
+        at, end = bounds
+        rest, size = b"", SOON if old else WINDOW
+        coming = asyncio.create_task(file.read(at, min(size, end - at)))
         try:
             while True:
                 more = await coming
                 fetched = at + len(rest) + len(more)
                 last = fetched >= end or not more
                 if not last:
-                    coming = asyncio.create_task(file.read(fetched, min(WINDOW, end - fetched)))
-                window = memoryview(rest + more)
+                    coming = asyncio.create_task(file.read(fetched, min(size, end - fetched)))
+                window = memoryview(rest + more) if rest else memoryview(more)
                 pieces = await asyncio.to_thread(lambda: list(self._cutter.chunks(window, at, old, last=last)))  # noqa: B023
+                start = at
                 for extent, content in pieces:
                     await self._packer.put(b"d", extent.id, content)
                     extents.append(extent)
-                done = sum(extent.length for extent, _ in pieces)
-                at, rest = at + done, bytes(window[done:])
+                    at += extent.length
+                    if at in old:
+                        return at
                 if last:
-                    return
+                    return end
+                rest = bytes(window[at - start :])
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)

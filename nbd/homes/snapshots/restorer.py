@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ...errors import Damaged, NotFound
 from ..model import NO_ID, Entry, Extent, Flag, Kind, Skipped, Snapshot
-from ..ports import Piece, Target, Writing
+from ..ports import NewFile, Piece, Target, Writing
 from .chunks import WHOLE
 from .contents import extents_of, shown
 from .repository import Repository
@@ -216,12 +216,7 @@ class Restorer:
             self._result(job, path, error.strerror or "cannot be written")
             return
         try:
-            at = 0
-            for part in windows(extents):
-                blobs = await self._repository.blobs(extent.id for extent in part if extent.id != NO_ID)
-                await file.write(list(pieces_of(part, at, blobs)))
-                at += sum(extent.length for extent in part)
-                job.progress.bytes += sum(extent.length for extent in part if extent.id != NO_ID)
+            await self._fill(job, file, list(windows(extents)))
             await file.finish()
             job.progress.entries += 1
         except Damaged as error:
@@ -233,6 +228,24 @@ class Restorer:
         except BaseException:
             await file.abandon()
             raise
+
+    async def _fill(self, job: Job, file: NewFile, parts: Sequence[list[Extent]]) -> None:
+        """The next part is fetched while this one is written."""
+        at, coming = 0, [self._fetched(part) for part in parts[:1]]
+        try:
+            for number, part in enumerate(parts):
+                blobs = await coming.pop()
+                coming = [self._fetched(following) for following in parts[number + 1 : number + 2]]
+                await file.write(list(pieces_of(part, at, blobs)))
+                at += sum(extent.length for extent in part)
+                job.progress.bytes += sum(extent.length for extent in part if extent.id != NO_ID)
+        finally:
+            for task in coming:
+                task.cancel()
+            await asyncio.gather(*coming, return_exceptions=True)
+
+    def _fetched(self, part: Sequence[Extent]) -> asyncio.Task[dict[bytes, bytes]]:
+        return asyncio.create_task(self._repository.blobs([extent.id for extent in part if extent.id != NO_ID]))
 
     def _result(self, job: Job, path: bytes, trouble: str) -> bool:
         if trouble:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from nbd.homes.ports import LargeFile, OpenHome, Reading
 from nbd.homes.snapshots.encoding import HEAD, encode_part, heads
 from nbd.homes.snapshots.repository import Repository
 from nbd.homes.snapshots.snapshotter import Request, Snapshotter, home_entry
+from nbd.homes.snapshots.verifier import verify
 from nbd.homes.snapshots.walk import entries_of
 from nbd.host.hometree import head_of
 from nbd.host.ignores import IgnoreRules
@@ -145,3 +147,32 @@ async def test_one_change_in_a_large_folder_rewrites_one_part(tmp_path: Path) ->
     assert top
     entries = await entries_of(independent, top.payload)
     assert [entry.name for entry in entries] == sorted(path.name.encode() for path in world.home.iterdir())
+
+
+async def test_changes_inside_a_large_file_are_cut_as_a_new_file_would_be(tmp_path: Path) -> None:
+    """Whatever is changed, put in between, cut off or appended: what comes back is the file, and what is stored anew is little."""
+    world, chance = await World.make(tmp_path, store := MemoryStore()), random.Random(4)
+    content = bytearray(chance.randbytes(24 << 20))
+    path = world.home / "large"
+    path.write_bytes(content)
+    await world.snap()
+    for edit in ("change", "insert", "remove", "append", "truncate", "start", "end"):
+        at = {"start": 0, "end": len(content) - 5}.get(edit, chance.randrange(len(content)))
+        if edit in ("change", "start", "end"):
+            content[at : at + 5] = chance.randbytes(5)
+        elif edit == "insert":
+            content[at:at] = chance.randbytes(3000)
+        elif edit == "remove":
+            del content[at : at + 3000]
+        elif edit == "append":
+            content += chance.randbytes(3 << 20)
+        else:
+            del content[-(5 << 20) :]
+        path.write_bytes(content)
+        before = sum(map(len, store.objects.values()))
+        report = await world.snap()
+        grown = sum(map(len, store.objects.values())) - before
+        assert grown < (6 << 20 if edit == "append" else 3 << 20), edit
+        await world.restore(report, tmp_path / edit)
+        assert (tmp_path / edit / "large").read_bytes() == content
+    assert (await verify(store, KEYS)).good

@@ -155,19 +155,23 @@ class Contents:
                     coming = asyncio.create_task(file.read(fetched, min(size, end - fetched)))
                 window = memoryview(rest + more) if rest else memoryview(more)
                 pieces = await asyncio.to_thread(lambda: list(self._cutter.chunks(window, at, old, last=last)))  # noqa: B023
-                start = at
-                for extent, content in pieces:
-                    await self._packer.put(b"d", extent.id, content)
-                    extents.append(extent)
-                    at += extent.length
-                    if at in old:
-                        return at
-                if last:
-                    return end
+                start, at = at, await self._put(pieces, at, old, extents)
+                if at in old or last:
+                    return at if at in old else end
                 rest = bytes(window[at - start :])
         finally:
             coming.cancel()
             await asyncio.gather(coming, return_exceptions=True)
+
+    async def _put(self, pieces: Pieces, at: int, old: dict[int, Extent], extents: list[Extent]) -> int:
+        """Up to where an old chunk begins, or all; the offset."""
+        for extent, content in pieces:
+            await self._packer.put(b"d", extent.id, content)
+            extents.append(extent)
+            at += extent.length
+            if at in old:
+                break
+        return at
 
     def kept(self, folder: bytes, seen: Seen, before: Entry | None, why: str) -> Entry:
         """What cannot be read now: the last good reading stays; else a place that says why."""

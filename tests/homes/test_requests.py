@@ -50,7 +50,7 @@ async def test_many_indexes_become_one(tmp_path: Path) -> None:
 
 async def test_a_long_writing_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     world = await World.make(tmp_path, store := MemoryStore())
-    packer, content = Packer(world.repository), os.urandom(300_000)
+    packer, content = Packer(world.repository), os.urandom(200_000)  # Below the shortest chunk: never cut in two.
     await packer.add(b"d", content)
     await packer.flush()
     await packer.name()

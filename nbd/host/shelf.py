@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +35,8 @@ class FileShelf:
         self._connection: Any = None
         self._said = ""
         self._door = Blocking(1)
+        self._using = threading.Lock()
+        """A call that passed its deadline may still be at it, and SQLite takes the process with it where a connection is closed under a call."""
 
     async def blobs(self, parts: Sequence[bytes]) -> dict[bytes, bytes]:
         def look() -> dict[bytes, bytes]:
@@ -109,11 +112,15 @@ class FileShelf:
 
     async def _run(self, call: Callable[[], T], nothing: T) -> T:
         def attempt() -> T:
+            if not self._using.acquire(blocking=False):
+                return nothing  # The disk hangs; the stores have it all.
             try:
                 return call()
             except LOOSE as error:
                 self._renew(error)
                 return nothing
+            finally:
+                self._using.release()
 
         try:
             # A caller that goes away must not leave a thread inside a transaction when the next one begins.

@@ -47,6 +47,13 @@ class Leaving(MemoryStore):
         self.calls_left = None
 
 
+def kill(shelf: FileShelf) -> None:
+    """As the end of sync does: its file is let go, and what was still asked of it gets nothing any more."""
+    with shelf._using:
+        shelf._close()
+        shelf._file = Path("/nowhere/copies")
+
+
 class Box:
     def __init__(self, folder: Path, store: ObjectStore, most_bytes: int = ROOMY, files: FileOps | None = None) -> None:
         self.folder, self.store, self.most, self.files = folder, store, most_bytes, files
@@ -58,7 +65,7 @@ class Box:
     def start(self) -> None:
         """As after a restart of sync. One that is killed lets go of its files."""
         if self.copies:
-            self.copies._close()
+            kill(self.copies)
         self.copies = FileShelf(self.folder / "copies", ROOMY, lambda _: ROOMY)
         self.vault = Vault("memory", lambda _: self.store, KEYS, SequenceFile(self.folder / "seen.json"), "this box")
         self.spool = SpoolFolder(self.folder / "spool", self.most, lambda _: ROOMY, self.files)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -139,6 +141,32 @@ async def test_survives_being_killed(tmp_path: Path) -> None:
         assert len(found) >= 20
         assert all(content == part * 500 for part, content in found.items())
         await shelf.close()
+
+
+async def test_a_disk_that_hangs_is_passed_over_and_nothing_is_closed_under_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbd.host.shelf.SECONDS", 0.3)
+    goes_on, done = threading.Event(), threading.Event()
+
+    def room(_: Path) -> int:
+        goes_on.wait(60)
+        done.set()
+        return 1 << 40
+
+    shelf = FileShelf(tmp_path / "shelf", 1 << 30, room)
+    await shelf.keep_objects("ada", {"latest": b"1"}, [])
+    await shelf.keep_blobs(MANY)
+    held = shelf._connection
+    assert await shelf.kept("ada", "latest") is None
+    await shelf.close()
+    assert held is shelf._connection is not None
+    goes_on.set()
+    await asyncio.to_thread(done.wait, 60)
+    deadline = time.monotonic() + 20
+    while await shelf.blobs(list(MANY)) != MANY and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    assert await shelf.kept("ada", "latest") == b"1"
+    await shelf.close()
+    assert shelf._connection is None
 
 
 async def test_what_another_sync_still_holds_is_left_to_it(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from nbd.host.ignores import IgnoreRules
 from nbd.host.sequences import SequenceFile
 from nbd.host.shelf import FileShelf
 from nbd.host.spoolfolder import SpoolFolder
+from tests.homes.offline import kill
 from tests.homes.world import KEYS
 from tests.services.guarded import EVERY, House, until
 
@@ -34,7 +35,7 @@ class SpoolingHouse(House):
 
     def build(self) -> None:
         if self.copies:
-            self.copies._close()  # As a sync that was killed.
+            kill(self.copies)
         self.copies = FileShelf(self.folder / "copies", 1 << 30, lambda _: 1 << 40)
         self.vault = Vault("memory", lambda _: self.store, KEYS, SequenceFile(self.folder / "seen.json"))
         spool = SpoolFolder(self.folder / "spool", self.most_bytes, lambda _: 1 << 40)

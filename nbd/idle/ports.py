@@ -1,0 +1,92 @@
+"""What the idle slice needs of the world. A source that cannot answer raises NbdError, or says None for what it does not know: unknown is never
+idle. Every call answers within a deadline of its own; nothing blocks the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..unixdoor import Place
+from .model import Abilities, Counters, EditorLook, GpuLook, ProbeLook
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One running notebook, as its sources know it."""
+
+    notebook: str
+    owner: str
+    name: str
+    container: str
+    pid: int
+    """Of its first process, as the host counts."""
+    place: Place
+    """Where its editor listens."""
+    editor: str
+    profile: str
+    state: str
+    started: float
+    """Seconds since the epoch."""
+    cards: tuple[str, ...] = ()
+    exclusive: bool = True
+
+
+class Gauges(Protocol):
+    """The kernel's counters of cgroups (v1 and v2) and network namespaces."""
+
+    async def counters(self, subjects: Sequence[Subject]) -> Mapping[str, Counters]:
+        """By notebook; one that is gone is missing. Two hundred cost some milliseconds."""
+
+
+class GpuWork(Protocol):
+    async def look(self) -> GpuLook:
+        """All cards and all processes on them since the last call. Raises Unreachable, Deadline."""
+
+
+class EditorStates(Protocol):
+    async def look(self, place: Place, editor: str) -> EditorLook:
+        """Its kernels and terminals, over its socket. Raises Unreachable where it does not answer or answers nonsense."""
+
+
+class Probes(Protocol):
+    async def ask(self, container: str, script: str) -> ProbeLook:
+        """Run the profile's script in the notebook, as the person, for a bounded time. Raises Unreachable where it fails or says nothing
+        that is understood."""
+
+
+class Acts(Protocol):
+    """What is done to notebooks: the notebook slice's."""
+
+    def subjects(self) -> Sequence[Subject]:
+        """Those that run or are parked now."""
+
+    async def abilities(self, notebook: str) -> Abilities: ...
+
+    async def park(self, notebook: str) -> None:
+        """Returns when it is begun. Nothing happens to one that is not RUNNING any more. Raises why it cannot be."""
+
+    async def unpark(self, notebook: str) -> None: ...
+
+    async def freeze(self, notebook: str) -> None: ...
+
+    async def stop(self, notebook: str, reason: str) -> None: ...
+
+
+class Crier(Protocol):
+    """Tells people: in their terminals. Pages and nbctl read the notice from the API."""
+
+    async def call(self, container: str, text: str) -> None:
+        """To every terminal of the notebook; never raises for one that does not listen."""
+
+
+class Records(Protocol):
+    """The evidence of the last day of each notebook, kept over restarts: at most 1 MB each. May be lost."""
+
+    async def append(self, notebook: str, line: bytes) -> None: ...
+
+    async def read(self, notebook: str) -> Sequence[bytes]:
+        """Oldest first."""
+
+    async def keep_only(self, notebooks: Collection[str]) -> None:
+        """Those of others go."""

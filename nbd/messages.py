@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 # isort: off
+from .idlemessages import IdleBrief as IdleBrief, NextView as NextView, NoticeView as NoticeView
 from .keptmessages import (
     CulpritView as CulpritView,
     DifferenceView as DifferenceView,
@@ -131,7 +132,11 @@ class NotebookView:
     progress: Progress | None = None
     waiting: Waiting | None = None
     verdict: str | None = None
-    """The idle engine's word; None while there is none."""
+    """The idle engine's word: active, idle, unknown; None while there is none."""
+    next: NextView | None = None
+    """What is done about it next, if nothing changes."""
+    notice: NoticeView | None = None
+    """What its person is told just now."""
     stop_reason: str | None = None
     failure: FailureView | None = None
     unsaved: str = ""

@@ -26,7 +26,7 @@ PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "not
         "homes/standing.py", "homes/keeping/duties.py", "notebooks/homecoming.py", "notebooks/tidings.py", "notebooks/figures.py",
         "homes/keeping/debounce.py", "homes/attached/model.py", "homes/attached/names.py", "homes/attached/plan.py", "homes/attached/url.py",
         "homes/attached/fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
-        "keptmessages.py", "homes/sizes/usage.py", "homes/sizes/culprits.py", "homes/sizes/room.py", "homes/stores/layout.py",
+        "idlemessages.py", "keptmessages.py", "homes/sizes/usage.py", "homes/sizes/culprits.py", "homes/sizes/room.py", "homes/stores/layout.py",
         "homes/stores/policy.py", "homes/stores/bandwidth.py", "homes/stores/traffic.py", "host/storewords.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}
 OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "host/nvml_helper.py", "systemd": "host/systemd.py",
@@ -37,7 +37,7 @@ OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "
 """Each outside library, and the one file that may import it."""
 FLOORS = (
     ("errors",),
-    ("wire", "messages", "keptmessages", "homemessages", "storemessages", "attachments", "feed", "places", "unixdoor"),
+    ("wire", "messages", "idlemessages", "keptmessages", "homemessages", "storemessages", "attachments", "feed", "places", "unixdoor"),
     ("config", "editors"),
     ("gpus", "people", "homes"),
     ("profiles",),
@@ -52,8 +52,8 @@ FLOORS = (
 CLIENTS = {"web", "cli", "webdoor"}
 """Speak to core over its socket, so they know its messages, the words for states, and nothing else of it."""
 CLIENTS_KNOW = {
-    "errors", "wire", "messages", "homemessages", "keptmessages", "storemessages", "attachments", "unixdoor", "config", "profiles", "editors", "web",
-    "cli",
+    "errors", "wire", "messages", "idlemessages", "homemessages", "keptmessages", "storemessages", "attachments", "unixdoor", "config", "profiles",
+    "editors", "web", "cli",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from .notebooks import STILL_HERE, Showcase
 from .routes import Ask, Route, Stream, Who
 
 EVENTS = "text/event-stream"
-REACHABLE = frozenset({State.RUNNING})
+REACHABLE = frozenset({State.RUNNING, State.PARKED})
 
 
 class Gatekeeper:

@@ -145,13 +145,17 @@ class NotebookRoutes:
         return event("notebook", wire.encode(await self._showcase.show(change.notebook)))
 
     def _find(self, ask: Ask, act: Act) -> Notebook:
-        """The notebook that the person means: by id, by own name, or as owner/name. Raises NotFound also for what is not theirs."""
-        asked = ask.args["name"]
-        owner, slash, name = asked.rpartition("/")
-        row = self._roster.find(owner if slash else ask.person.name, name) or next((row for row in self._roster.all() if row.id == asked), None)
-        if row is None or not may(ask.person, act, row.owner):
-            raise NotFound(f"you have no notebook {asked[:60]!r}", hint="see: nbctl ls")
-        return row
+        return found(self._roster, ask, act)
+
+
+def found(roster: Roster, ask: Ask, act: Act) -> Notebook:
+    """The notebook that the person means: by id, by own name, or as owner/name. Raises NotFound also for what is not theirs."""
+    asked = ask.args["name"]
+    owner, slash, name = asked.rpartition("/")
+    row = roster.find(owner if slash else ask.person.name, name) or next((row for row in roster.all() if row.id == asked), None)
+    if row is None or not may(ask.person, act, row.owner):
+        raise NotFound(f"you have no notebook {asked[:60]!r}", hint="see: nbctl ls")
+    return row
 
 
 def lines_asked(text: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import NotFound
 from ..feed import Feed
-from ..messages import Progress, Waiting
+from ..messages import IdleBrief, Progress, Waiting
 from .model import Notebook, Run, State, move
 from .ports import Store
 
@@ -20,6 +20,8 @@ class Passing:
 
     progress: Progress | None = None
     waiting: Waiting | None = None
+    idle: IdleBrief | None = None
+    """What the idle engine says of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Roster:
         self._store = store
         self._rows: dict[str, Notebook] = {}
         self._passing: dict[str, Passing] = {}
+        self._judged: dict[str, IdleBrief] = {}
         self._writing = asyncio.Lock()
         """Held from reading a row to having replaced it: without it, who writes last undoes what another wrote meanwhile."""
         self.changes: Feed[Change] = Feed()
@@ -56,12 +59,22 @@ class Roster:
         return next((row for row in self._rows.values() if row.owner == owner and row.name == name), None)
 
     def passing(self, notebook: str) -> Passing:
-        return self._passing.get(notebook, NOTHING)
+        passing, judged = self._passing.get(notebook, NOTHING), self._judged.get(notebook)
+        return replace(passing, idle=judged) if judged else passing
 
     def show(self, notebook: str, passing: Passing) -> None:
         """Tell where a start is; nothing is written."""
         if notebook in self._rows and self._passing.get(notebook) != passing:
             self._passing[notebook] = passing
+            self.changes.publish(Change(self._rows[notebook]))
+
+    def judged(self, notebook: str, brief: IdleBrief | None) -> None:
+        """What the idle engine says of it now; None where it says nothing. Nothing is written."""
+        if notebook in self._rows and self._judged.get(notebook) != brief:
+            if brief is None:
+                del self._judged[notebook]
+            else:
+                self._judged[notebook] = brief
             self.changes.publish(Change(self._rows[notebook]))
 
     def again(self, owners: Collection[str]) -> None:
@@ -102,6 +115,7 @@ class Roster:
             await self._store.forget(notebook)
             del self._rows[notebook]
             self._passing.pop(notebook, None)
+            self._judged.pop(notebook, None)
             self.changes.publish(Change(row, gone=True))
 
     async def record_run(self, row: Notebook) -> None:

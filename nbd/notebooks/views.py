@@ -18,9 +18,14 @@ STOPPED_BY = {
     "admin": "stopped by an admin",
     "editor_shutdown": "the editor was shut down from inside",
     "no_capacity": "not started: no card that fits was free",
+    "idle": "stopped after nothing had worked in it for long",
+    "max_session": "stopped after nobody had been there for long",
+    "max_running": "stopped at the end of the longest time that a notebook runs",
 }
 OWNERS_TO_MEND = PERSONS_FAULT | {"no_capacity", "interrupted"}
 """Failures after which the next step is the owner's alone; after the others an admin can do something as well."""
+JUDGED = frozenset({State.RUNNING, State.PARKED, State.FROZEN})
+"""States in which the idle engine has something to say."""
 WITH_LAST_WORDS = frozenset({"editor_exited", "never_answered", "crash_loop"})
 
 
@@ -45,7 +50,7 @@ def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
     unsaved = homecoming.waits(row, sight.home) if row.state is State.STOPPED and sight.own else ""
     if unsaved:
         sentence, hint = f"{sentence}; {unsaved}", f"how it goes on: nbctl home status; {hint}"
-    failure = row.failure
+    failure, idle = row.failure, passing.idle if row.state in JUDGED else None
     return NotebookView(
         id=row.id,
         name=row.name,
@@ -66,6 +71,9 @@ def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
         phases=row.phases,
         progress=passing.progress,
         waiting=passing.waiting,
+        verdict=idle.verdict if idle else None,
+        next=idle.next if idle else None,
+        notice=idle.notice if idle else None,
         stop_reason=row.stop_reason,
         attach=row.attach,
         failure=_told(row, failure, own=sight.own) if failure else None,
@@ -80,7 +88,10 @@ def say(row: Notebook, passing: Passing, gpus: Sequence[str], *, own: bool = Tru
         return _starting(row, passing, own=own)
     if row.state is State.RUNNING:
         on = f" on {' + '.join(gpus)}" if gpus else ""
-        return f"{editor} runs{on}", f"open it: nbctl open {row.name}" if own else ""
+        now = f"; {passing.progress.text}" if passing.progress else ""
+        return f"{editor} runs{on}{now}", f"open it: nbctl open {row.name}" if own else ""
+    if row.state in (State.PARKED, State.FROZEN):
+        return _resting(row, passing, own=own)
     if row.state is State.STOPPING:
         return passing.progress.text if passing.progress else "it saves its work and stops", ""
     if row.state in (State.STOPPED, State.FAILED, State.ERROR) and row.failure:
@@ -89,9 +100,7 @@ def say(row: Notebook, passing: Passing, gpus: Sequence[str], *, own: bool = Tru
         by_owner = "stopped by you" if own else "stopped by its owner"
         why = by_owner if row.stop_reason == "user" else STOPPED_BY.get(row.stop_reason or "", "not running")
         return why, f"start it: nbctl start {row.name}" if own else ""
-    return {State.PARKED: "parked: its GPU is given back, its kernel kept", State.FROZEN: "frozen: asleep on disk with its memory"}.get(
-        row.state, "it is being deleted; the home stays"
-    ), ""
+    return "it is being deleted; the home stays", ""
 
 
 def _told(row: Notebook, failure: Failure, *, own: bool) -> FailureView:
@@ -113,6 +122,18 @@ def _starting(row: Notebook, passing: Passing, *, own: bool) -> tuple[str, str]:
         return f"number {passing.waiting.position} in line: {passing.waiting.reason}", f"leave the line: nbctl stop {name}"
     again = " (again: the editor had ended wrongly)" if row.crashes else ""
     return (passing.progress.text if passing.progress else "it starts") + again, ""
+
+
+def _resting(row: Notebook, passing: Passing, *, own: bool) -> tuple[str, str]:
+    """A notebook that gave back its GPU, or its memory too, and may be on its way up again."""
+    parked = row.state is State.PARKED
+    if passing.waiting:
+        return f"parked, number {passing.waiting.position} in line for a GPU: {passing.waiting.reason}", ""
+    if passing.progress:
+        return f"{'parked' if parked else 'frozen'}: {passing.progress.text}", ""
+    if parked:
+        return "parked: its GPU is given back, its kernel kept", f"it gets a GPU when you run something; now: nbctl unpark {row.name}" if own else ""
+    return "frozen: asleep on disk with its memory", f"it comes back when you open it: nbctl open {row.name}" if own else ""
 
 
 def run_view(run: Run) -> RunView:

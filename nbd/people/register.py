@@ -86,7 +86,19 @@ class Register:
     async def person_of_token(self, token: str) -> Person:
         """Whose browser this is. Raises NotSignedIn. A notebook's token opens that notebook alone, never the API."""
         right = self._rights.get(digest(token))
-        if right is None or right.notebook is not None or right.expires <= self._wall_clock():
+        if right is None or right.notebook is not None:
+            raise NotSignedIn("not signed in, or no longer", hint="sign in again: nbctl login")
+        return await self._holder(right)
+
+    async def inside(self, token: str) -> tuple[str, Person]:
+        """The notebook on whose origin this browser is, and whose browser it is. Raises NotSignedIn."""
+        right = self._rights.get(digest(token))
+        if right is None or right.notebook is None:
+            raise NotSignedIn("not signed in here, or no longer", hint="open the notebook again: nbctl open NAME")
+        return right.notebook, await self._holder(right)
+
+    async def _holder(self, right: BrowserRight) -> Person:
+        if right.expires <= self._wall_clock():
             raise NotSignedIn("not signed in, or no longer", hint="sign in again: nbctl login")
         person = await self._accounts.by_uid(right.uid)
         if person is None:

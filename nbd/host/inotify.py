@@ -9,6 +9,7 @@ One reader a home: one that overflows, or hangs on a dead disk, is nobody else's
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import itertools
@@ -38,6 +39,9 @@ NAME = "inotify"
 SECONDS, WALK_SECONDS = 10.0, 30.0
 RETRY_SECONDS = 600.0
 """A limit that was reached may be higher after that."""
+OVERFLOW_SECONDS = 5.0
+"""A queue that overflowed while the first folders were being watched need not do so again."""
+OVERFLOWED = "the kernel's queue of events overflowed"
 PACE_SECONDS = 0.01
 MOST_FOLDERS = 50_000
 """Of one home: each takes 0.8 KB here, and 1 KB in the kernel."""
@@ -60,19 +64,25 @@ class InotifySource:
 
     def __init__(self) -> None:
         self._door = Blocking(4)
+        self._overflows = 0
 
     @property
     def turn(self) -> int:
-        return int(time.monotonic() / RETRY_SECONDS)
+        return int(time.monotonic() / RETRY_SECONDS) + self._overflows
 
     async def watch(self, home: HomeRequest, dirt: DirtySet, hidden: Callable[[bytes], bool]) -> Watch:
         tree = Tree(home, dirt, hidden)
         try:
             await self._door.run(f"the home {home.path}", WALK_SECONDS, tree.begin)
         except BaseException:
+            if tree.lost() == OVERFLOWED:
+                asyncio.get_running_loop().call_later(OVERFLOW_SECONDS, self._another_turn)
             await tree.close()
             raise
         return tree
+
+    def _another_turn(self) -> None:
+        self._overflows += 1
 
 
 class Reader(InotifyFD):
@@ -151,7 +161,7 @@ class Folder:
             self.tree.lose("its folder is not there any more")
 
     def on_queue_overflow(self) -> None:
-        self.tree.lose("the kernel's queue of events overflowed")
+        self.tree.lose(OVERFLOWED)
 
 
 class Tree:

@@ -81,6 +81,10 @@ class RemoteTarget:
     async def flush(self) -> None:
         await self.ask({"do": "flush"})
 
+    async def leave(self) -> None:
+        """Nothing more comes: the folder goes, if it was made for this and is empty."""
+        await self.ask({"do": "leave"})
+
     async def tell(self, message: str) -> None:
         """One line for whoever started the child."""
         await self.ask({"do": "tell", "text": message})

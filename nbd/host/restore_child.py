@@ -7,6 +7,7 @@ store and holds no key. What sync has to tell the person it prints, one JSON obj
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -21,6 +22,20 @@ from . import frames, memory
 from .homewriter import DescriptorTarget
 
 AGAIN = "nothing half-written has its name; restore again"
+
+
+class Ground:
+    """The folder to restore into. Of a restore that comes to nothing, nothing is left."""
+
+    def __init__(self, folder: Path) -> None:
+        self._made = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+        os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+
+    def leave(self) -> None:
+        """Takes away the folders that were made for it, as far as nothing is in them."""
+        with contextlib.suppress(OSError):
+            for folder in self._made:
+                folder.rmdir()
 
 
 class Hands:
@@ -91,6 +106,24 @@ class Hands:
             rest = rest[sum(length for _, length in pieces) :]
 
 
+class HomeHands(Hands):
+    def __init__(self, target: DescriptorTarget, ground: Ground) -> None:
+        super().__init__(target)
+        self._ground, self._whole = ground, False
+
+    async def answer(self, words: dict[str, Any], data: bytes) -> dict[str, Any]:
+        if words["do"] == "leave":
+            self._ground.leave()
+            return {}
+        self._whole |= words["do"] == "flush"
+        return await super().answer(words, data)
+
+    def end(self) -> None:
+        """Sync may be gone in the middle of it; a restore that went well ends with a flush."""
+        if not self._whole:
+            self._ground.leave()
+
+
 def pieces_of(pieces: list[list[int]], data: memoryview) -> Iterator[Piece]:
     for offset, length in pieces:
         yield Piece(offset, bytes(data[:length]))
@@ -98,9 +131,9 @@ def pieces_of(pieces: list[list[int]], data: memoryview) -> Iterator[Piece]:
 
 
 async def serve(folder: Path) -> None:
-    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+    ground = Ground(folder)
     target = DescriptorTarget(folder)
-    hands = Hands(target)
+    hands = HomeHands(target, ground)
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=os.dup(0)))
     try:
         await frames.send(writer, {"ready": True})
@@ -109,6 +142,7 @@ async def serve(folder: Path) -> None:
     finally:
         writer.close()
         target.close()
+        hands.end()
 
 
 def main() -> int:

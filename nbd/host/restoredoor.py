@@ -71,7 +71,10 @@ class RestoreDoor:
         if wish is None:
             await self._attached.serve(line, RemoteHands(reader, writer))
             return
-        target, progress = RemoteTarget(reader, writer), Progress()
+        await self._restored(wish, RemoteTarget(reader, writer))
+
+    async def _restored(self, wish: RestoreWish, target: RemoteTarget) -> None:
+        progress, problem, last = Progress(), None, ""
         telling = asyncio.create_task(tell(target, wish, progress))
         try:
             chosen = await self._carried_out(wish, target, progress)
@@ -79,15 +82,17 @@ class RestoreDoor:
             log.info("restored for %s into %s: %d entries, %d bytes", wish.home.person, wish.to, progress.entries, progress.bytes)
         except NbdError as error:
             log.info("a restore for %s into %s ended early: %s", wish.home.person, wish.to, error)
-            last = wire.encode(ProblemAnswer(Problem(error.code, error.message, error.hint, error.retryable)))
+            problem = Problem(error.code, error.message, error.hint, error.retryable)
         except Exception:
             log.exception("a restore for %s met a defect", wish.home.person)
-            last = wire.encode(ProblemAnswer(Problem("internal", "nbd met an unexpected error", "please report it with: journalctl -u nbd-sync")))
+            problem = Problem("internal", "nbd met an unexpected error", "please report it with: journalctl -u nbd-sync")
         finally:
             telling.cancel()
             await asyncio.gather(telling, return_exceptions=True)
-        with suppress(NbdError):  # Whoever started the child may be gone, or ends it as soon as it has printed this.
-            await target.tell(last)
+        with suppress(NbdError, OSError):  # Whoever started the child may be gone, or ends it as soon as it has printed the last word.
+            if problem:
+                await target.leave()
+            await target.tell(wire.encode(ProblemAnswer(problem)) if problem else last)
 
     async def _carried_out(self, wish: RestoreWish, target: RemoteTarget, progress: Progress) -> SnapshotView:
         if wish.bring:

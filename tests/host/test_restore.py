@@ -147,6 +147,30 @@ async def test_who_holds_the_childs_end_can_say_nothing_else(house: House, answe
     assert house.steward is not None
 
 
+async def test_what_came_to_nothing_leaves_no_folder(house: House) -> None:
+    (house.home / "paper").write_text("hers")
+    (house.home / "mine").mkdir()
+    await house.kept()
+    for to in ("restored-now", "deep/er/still", "mine", "mine/below"):
+        with pytest.raises(NbdError, match="no snapshot has other"):
+            await house.restore("other", house.home / to)
+    assert {path.name for path in house.home.rglob("*")} == {"paper", "mine"}
+    assert (await house.restore("paper", house.home / "deep/er")).entries == 1
+    assert [path.name for path in (house.home / "deep").rglob("*")] == ["er", "paper"]
+
+
+async def test_a_sync_that_goes_away_before_anything_came_leaves_no_folder(house: House) -> None:
+    await house.kept()
+    to, (ours, theirs) = house.home / "restored-now", socket.socketpair()
+    child = await restorestart.start(house.who, str(to), theirs)
+    theirs.close()
+    await asyncio.to_thread(ours.recv, 8)
+    assert to.is_dir()
+    ours.close()
+    await child.wait()
+    assert not to.exists()
+
+
 async def test_a_child_that_ends_and_a_sync_that_is_not_there_are_said(house: House) -> None:
     (house.home / "paper").write_text("hers")
     await house.kept()

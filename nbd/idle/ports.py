@@ -4,7 +4,7 @@ idle. Every call answers within a deadline of its own; nothing blocks the loop."
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..unixdoor import Place
@@ -30,6 +30,10 @@ class Subject:
     """Seconds since the epoch."""
     cards: tuple[str, ...] = ()
     exclusive: bool = True
+    own: Mapping[str, str] = field(default_factory=dict)
+    """Its person's own settings."""
+    kept_until: float | None = None
+    """By the monotonic clock."""
 
 
 class Gauges(Protocol):
@@ -58,7 +62,7 @@ class Probes(Protocol):
 class Acts(Protocol):
     """What is done to notebooks: the notebook slice's."""
 
-    def subjects(self) -> Sequence[Subject]:
+    async def subjects(self) -> Sequence[Subject]:
         """Those that run or are parked now."""
 
     async def abilities(self, notebook: str) -> Abilities: ...
@@ -70,7 +74,14 @@ class Acts(Protocol):
 
     async def freeze(self, notebook: str) -> None: ...
 
-    async def stop(self, notebook: str, reason: str) -> None: ...
+    async def stop(self, notebook: str, reason: str, *, again: bool = False) -> None:
+        """`again`: it is started again when it is down."""
+
+    async def keep(self, notebook: str, seconds: float) -> None:
+        """From now on, durable; 0 ends it."""
+
+    async def settle(self, notebook: str, own: Mapping[str, str]) -> None:
+        """These are its person's own settings from now on, durable."""
 
 
 class Crier(Protocol):

@@ -94,6 +94,16 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """Its person said that it is to be let be until then. By the boot's own clock, which nobody sets; after another boot by the wall's."""
+
+    boot: str
+    steady: float
+    """Seconds of the monotonic clock of that boot."""
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
 class Notebook:
     """What is durable of a notebook; also the label on its container, from which a lost state file is rebuilt."""
 
@@ -124,6 +134,11 @@ class Notebook:
     """What the person attached."""
     attached: tuple[AttachedAt, ...] = ()
     """What the current run sees of attached data, the profile's too."""
+    kept: Kept | None = None
+    idle: Mapping[str, str] = field(default_factory=dict)
+    """Its person's own idle settings, tighter than the profile's, as they wrote them."""
+    trouble: str = ""
+    """Why it did not come up again from its rest when it should have."""
 
     @property
     def title(self) -> str:

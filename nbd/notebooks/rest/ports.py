@@ -6,11 +6,13 @@ called again on what an earlier one left half done.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from ...gpus.model import Card
+from ...gpus.ports import CardProcess, Reading
 from ..ports import Process
 
 
@@ -21,6 +23,9 @@ class CudaState(StrEnum):
     LOCKED = "locked"
     CHECKPOINTED = "checkpointed"
     FAILED = "failed"
+    """For good: the driver can neither go on with it nor go back."""
+    BUSY = "busy"
+    """A checkpoint or a restore is under way. Only the newest drivers tell it; others say what it was before."""
 
 
 class Parker(Protocol):
@@ -32,19 +37,60 @@ class Parker(Protocol):
     async def obstacle(self) -> str:
         """Why nothing can be parked on this box; empty where it can be tried."""
 
+    async def reaches(self, process: Process, cards: Sequence[str]) -> frozenset[str]:
+        """Those of `cards` onto which the process could be restored: the driver can move it, and the process can open the card's device. Never
+        raises: what cannot be told is not reached."""
+
     async def states(self, processes: Sequence[Process]) -> Mapping[int, CudaState]:
         """By pid. A process without a CUDA context, or one that is gone, is missing."""
 
     async def lock(self, process: Process, seconds: float) -> None:
         """Its CUDA calls wait from here on, and those under way have ended. Raises Conflict when they did not within `seconds`: unlocked then."""
 
-    async def checkpoint(self, process: Process) -> None:
-        """A locked one's device memory is in the host's, and its cards are free of it. Raises NbdError with what the driver said; locked still."""
+    async def checkpoint(self, process: Process, size: int = 0) -> None:
+        """A locked one's device memory is in the host's, and its cards are free of it. `size`: so many bytes, as far as known, for the deadline.
+        Raises NbdError with what the driver said; locked still."""
 
-    async def restore(self, process: Process, moves: Mapping[str, str]) -> None:
-        """Back onto its cards; `moves`: other cards of the same kind instead, by uuid. Locked after it. A failure leaves the checkpoint as it was."""
+    async def restore(self, process: Process, moves: Mapping[str, str], size: int = 0) -> None:
+        """Back onto its cards; `moves`: other cards of the same kind instead, by uuid, and then all of its cards are in it. Locked after it.
+        A failure leaves the checkpoint as it was."""
 
     async def unlock(self, process: Process) -> None: ...
+
+
+class Pids(Protocol):
+    """The kernel's view of who is in a container."""
+
+    def of_container(self, container: str) -> Collection[int]:
+        """Every living pid in its cgroup; empty when it is gone."""
+
+    def of_pid(self, pid: int, container: str) -> Process | None:
+        """The process, if it lives and is in the container's cgroup."""
+
+
+class CardsInUse(Protocol):
+    """The driver's word about cards: `gpus.ports.Cards`, as far as parking needs it. Raises Unreachable, Deadline."""
+
+    async def cards(self) -> Sequence[Card]: ...
+
+    async def processes(self) -> Sequence[CardProcess]: ...
+
+    async def readings(self) -> Sequence[Reading]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Headroom:
+    """Bytes of memory that can still be taken."""
+
+    box: int
+    """On the whole box, without swapping."""
+    own: int | None
+    """Within the container's own limit; None where it has none."""
+
+
+class HostMemory(Protocol):
+    async def headroom(self, process: Process) -> Headroom:
+        """For the container that the process is in. Raises Unreachable where it cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,15 @@ class Hands:
     attacher: Attacher
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A container of whose end the kernel will tell."""
+
+    container: str
+    process: Process
+    cancel: Callable[[], None]
+
+
 class Lives:
     def __init__(self, parts: Parts, roster: Roster, hands: Hands, rules: Rules, profiles: Profiles) -> None:
         self._parts = parts
@@ -67,11 +76,16 @@ class Lives:
         self._profiles = profiles
         self._inquest = Inquest(parts, profiles, rules.ready_seconds)
         self._clocks = parts.clocks
-        self._watches: dict[str, tuple[str, Callable[[], None]]] = {}
-        """Notebook id to the container whose end the kernel will tell, and what cancels that."""
+        self._watches: dict[str, Watched] = {}
+        """By notebook."""
 
     def watched(self) -> dict[str, str]:
-        return {notebook: container for notebook, (container, _) in self._watches.items()}
+        return {notebook: watched.container for notebook, watched in self._watches.items()}
+
+    def process(self, notebook: str) -> Process | None:
+        """The first process of its container, as long as its end is watched for."""
+        watched = self._watches.get(notebook)
+        return watched.process if watched else None
 
     async def tell(self) -> None:
         """Sync, which homes and which attached data are in use now."""
@@ -79,7 +93,7 @@ class Lives:
 
     def close(self) -> None:
         for notebook in list(self._watches):
-            self._unwatch(notebook)
+            self.unwatch(notebook)
 
     def profile(self, name: str, offered: Offered = everything) -> Profile:
         """Raises InvalidInput(unknown_profile), also for one that is not offered."""
@@ -116,7 +130,7 @@ class Lives:
             return
         row = await self._roster.change(notebook, State.RUNNING)
         await self._roster.record_run(row)
-        self._watch(notebook, str(row.container), process)
+        self.watch(notebook, str(row.container), process)
         await self.tell()
 
     async def adopt(self, notebook: str, container: str) -> None:
@@ -133,7 +147,7 @@ class Lives:
         if row.state not in (State.PARKED, State.RUNNING):
             started = row.started or self._clocks.wall()
             await self._roster.change(notebook, State.RUNNING, failure=None, stop_reason=None, started=started)
-        self._watch(notebook, container, process)
+        self.watch(notebook, container, process)
         await self.tell()
 
     async def stop(self, notebook: str) -> None:
@@ -142,7 +156,7 @@ class Lives:
         ran = row.state in USING
         if row.want is Want.RUNNING and row.state in (State.RUNNING, State.PARKED, State.FROZEN):
             return  # Somebody wants it again, and nothing was done to it yet.
-        self._unwatch(notebook)
+        self.unwatch(notebook)
         if row.state in LIVE:
             await self._roster.change(notebook, State.STOPPING)
         profile = self._profiles().get(row.profile)
@@ -172,7 +186,7 @@ class Lives:
         row = self._roster.get(notebook)
         if row.container != container or row.state not in (State.RUNNING, State.PARKED):
             return  # Somebody dealt with it before this task's turn came.
-        self._unwatch(notebook)
+        self.unwatch(notebook)
         end = await self._inquest.of_end(row, memory_kills)
         if not end.wrong:
             # The person ended it: that is a stop, with all that belongs to one.
@@ -202,7 +216,7 @@ class Lives:
             # Podman forgets containers whose processes live (reliability: orphans after a killed service). Work may be inside.
             log.warning("%s: Podman does not show its container, and its processes live", row.title, extra={"NBD_NOTEBOOK": notebook})
             return
-        self._unwatch(notebook)
+        self.unwatch(notebook)
         message = "its container was gone when nbd looked: the box was restarted, or somebody removed it"
         await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", message, ""))
 
@@ -250,13 +264,13 @@ class Lives:
         await self._roster.record_run(await self._roster.change(notebook, state, **end))
         await self.tell()
 
-    def _watch(self, notebook: str, container: str, process: Process) -> None:
-        self._unwatch(notebook)
+    def watch(self, notebook: str, container: str, process: Process) -> None:
+        self.unwatch(notebook)
         kills = self._parts.processes.memory_kills(process)
         # Read in the very moment: Podman takes the cgroup away a little later, and its own word (OOMKilled) was seen to be wrong.
         cancel = self._parts.processes.on_exit(process, lambda: self._tasks.follow(notebook, self.ended(notebook, container, kills())))
-        self._watches[notebook] = (container, cancel)
+        self._watches[notebook] = Watched(container, process, cancel)
 
-    def _unwatch(self, notebook: str) -> None:
+    def unwatch(self, notebook: str) -> None:
         if notebook in self._watches:
-            self._watches.pop(notebook)[1]()
+            self._watches.pop(notebook).cancel()

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .config import Source, complaint, count, duration, fill, flag, number, one_of, required, room, setting, size, some, text, texts, toml
+from .config import Source, complaint, fill, toml
 from .editors import EDITORS
 from .errors import InvalidInput, NbdError
 from .gpus.model import Request, Sharing
 from .homes.attached.url import parsed, unfit_path
+from .values import count, duration, flag, number, one_of, required, room, setting, size, some, text, texts
 
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 PART = r"[a-z0-9]+(?:(?:[.]|_{1,2}|-+)[a-z0-9]+)*"

@@ -27,7 +27,8 @@ PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "not
         "homes/keeping/debounce.py", "homes/attached/model.py", "homes/attached/names.py", "homes/attached/plan.py", "homes/attached/url.py",
         "homes/attached/fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
         "idlemessages.py", "keptmessages.py", "homes/sizes/usage.py", "homes/sizes/culprits.py", "homes/sizes/room.py", "homes/stores/layout.py",
-        "homes/stores/policy.py", "homes/stores/bandwidth.py", "homes/stores/traffic.py", "host/storewords.py")  # fmt: skip
+        "homes/stores/policy.py", "homes/stores/bandwidth.py", "homes/stores/traffic.py", "host/storewords.py", "values.py", "idle/model.py",
+        "idle/evidence.py", "idle/judge.py", "idle/agenda.py", "idle/policy.py", "idle/history.py", "idle/replay.py", "idle/words.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}
 OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "host/nvml_helper.py", "systemd": "host/systemd.py",
            "sqlite3": "host/database.py", "psutil": "host/limits.py", "yaml": "host/cdi.py",
@@ -36,10 +37,10 @@ OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "
            "apscheduler": "host/timetable.py", "prometheus_client": "host/metrics.py"}  # fmt: skip
 """Each outside library, and the one file that may import it."""
 FLOORS = (
-    ("errors",),
+    ("errors", "values"),
     ("wire", "messages", "idlemessages", "keptmessages", "homemessages", "storemessages", "attachments", "feed", "places", "unixdoor"),
     ("config", "editors"),
-    ("gpus", "people", "homes"),
+    ("gpus", "people", "homes", "idle"),
     ("profiles",),
     ("notebooks",),
     ("host",),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nbd.config import HomeSettings, rate, rates
+from nbd.config import HomeSettings
 from nbd.errors import Conflict, HostUnfit, NbdError, Unreachable
 from nbd.homes.ports import Versioned
 from nbd.homes.stores.bandwidth import Limits, Window
@@ -21,6 +21,7 @@ from nbd.host.retrying import RetryingStore
 from nbd.host.stores import stores_of
 from nbd.host.verifying import VerifyingStore
 from nbd.host.wrapping import Clock
+from nbd.values import rate, rates
 from tests.fakes.object_store import MemoryStore
 
 MIB = 1 << 20

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbd.config import rate, rates
 from nbd.homes.stores.bandwidth import Bucket, Limits, Window
+from nbd.values import rate, rates
 
 MIB = 1 << 20
 OFFICE = Limits([Window(*hours) for hours in rates("08:00-18:00 5MiB, 22:00-06:00 unlimited")], 20 * MIB)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from nbd import config
-from nbd.config import defaults, duration, override, parse, size
+from nbd.config import defaults, override, parse
 from nbd.errors import InvalidInput
 from nbd.gpus.model import Request, Sharing
 from nbd.profiles import check_file, parse_profile, read_profiles
+from nbd.values import duration, size
 
 GIB = 1 << 30
 

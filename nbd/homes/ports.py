@@ -268,6 +268,8 @@ class Ignores(Protocol):
 
     digest: str
     """Changes with the rules."""
+    trouble: str
+    """What of the text they were made of is left out, and why; empty for nothing."""
 
     def ignored(self, path: bytes, *, folder: bool) -> bool: ...
 

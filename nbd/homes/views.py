@@ -101,7 +101,7 @@ def sentence(guardian: Guardian, *, in_use: bool = False) -> tuple[str, str]:
     if known.withheld:
         return f"{known.withheld}: what is gone is kept in the snapshots until you confirm", "if that is as it should be: nbctl home confirm"
     if known.rules_trouble:
-        return f"protected, and your .nbdignore is left out: {known.rules_trouble}", "mend it: the syntax is that of .gitignore"
+        return f"protected, and of your .nbdignore is left out: {known.rules_trouble}", "mend it: the syntax is that of .gitignore"
     if guardian.watched or (in_use and not guardian.pending()):
         return "protected" if known.protected is not None else "it is being looked at for the first time", ""
     if known.protected is not None and not guardian.pending():

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pathspec import GitIgnoreSpec
 
-from nbd.errors import InvalidInput
 from nbd.host.ignores import DEFAULTS, IgnoreRules
 
 NAMES = st.sampled_from(["a", "b.tmp", ".cache", "__pycache__", ".nbd", ".Trash-1000", "x y", "deep", "dätä", "pkgs", ".conda", "new\nline"])
@@ -49,9 +48,24 @@ def test_the_digest_is_of_what_counts() -> None:
     assert len({IgnoreRules(text).digest for text in ("", "*.tmp", "*.tmp\n!*.tmp")}) == 3
 
 
-def test_what_does_not_parse_is_said() -> None:
-    with pytest.raises(InvalidInput, match=r"\.nbdignore does not parse"):
-        IgnoreRules("!\n")
+@pytest.mark.parametrize("line", ["!", "[z-a", "[z-a]", "a/[z-a]b", "[", "foo\\", "/", "[[:alpha:]]x", "*a*a*a*a*b", "**/a/**/b/**/c", "x" * 2000])
+def test_a_line_that_is_not_understood_is_said_and_left_out_alone(line: str) -> None:
+    rules = IgnoreRules(f"*.tmp\n\n{line}\n/data/\n")
+    assert rules.trouble.startswith("line 3 ")
+    assert rules.ignored(b"a.tmp", folder=False)
+    assert rules.ignored(b"data", folder=True)
+    assert rules.rule(b"data", folder=True) == "/data/"
+    assert not rules.ignored(b"a" * 250, folder=False)
+    assert rules.digest == IgnoreRules("*.tmp\n/data/\n").digest
+
+
+def test_of_many_wrong_lines_the_first_is_told() -> None:
+    assert IgnoreRules("!\n[z-a]\n[\n").trouble == "line 1 is not understood: '!', and 2 more"
+    assert IgnoreRules("*.tmp\n" * 1500).trouble == "what follows line 1000"
+
+
+def test_what_is_no_rule_is_no_trouble() -> None:
+    assert IgnoreRules("# *****  ***** [z-a]\n   \n\n*_*_*.csv\n*/*/*/*/*.py\n**/a/**/b/**\n").trouble == ""
 
 
 @given(st.lists(LINES, max_size=5), PATHS, st.booleans())

@@ -170,7 +170,8 @@ async def test_own_rules_and_wrong_ones(house: House) -> None:
     (house.path / "a").write_text("x")
     await house.steward.flush(house.home, Request())
     assert await house.names() == {".nbdignore", "a"}
-    (house.path / ".nbdignore").write_text("!\n")
+    (house.path / ".nbdignore").write_text("[z-a]\n*.bak\n")
+    (house.path / "a.bak").write_text("x")
     status = await house.steward.flush(house.home, Request())
-    assert "a.tmp" in await house.names()
-    assert "your .nbdignore is left out" in status.sentence
+    assert await house.names() == {".nbdignore", "a", "a.tmp"}
+    assert "of your .nbdignore is left out: line 1 is not understood: '[z-a]'" in status.sentence

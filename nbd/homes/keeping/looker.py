@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ...errors import InvalidInput, NbdError
+from ...errors import NbdError
 from ..model import HomeRequest, Kind, Root
 from ..ports import Homes, Ignores, OpenHome
 from ..snapshots.repository import Moving, Repository
@@ -37,7 +37,11 @@ class Looker:
         self._repository: Repository | None = None
         self._text: str | None = None
         self._rules = make_rules("")
-        self.rules_trouble = ""
+
+    @property
+    def rules_trouble(self) -> str:
+        """What of the person's own rules is left out, and why."""
+        return self._rules.trouble
 
     @property
     def digest(self) -> str:
@@ -113,15 +117,10 @@ class Looker:
         return len(changed), sum(one.size for one in changed)
 
     async def _read_rules(self, home: OpenHome) -> None:
-        """The person's own beside the house's; wrong ones are said, and left out."""
+        """The person's own beside the house's; a wrong line is said, and left out."""
         (listing,) = await home.look([(b"", True)])
         seen = next((one for one in listing.entries if one.name == RULES_FILE and one.kind == Kind.FILE and one.size <= MOST_RULES), None)
         text = (await home.read(b"", [seen]))[0].data.decode("utf-8", "surrogateescape") if seen else ""
         if text == self._text:
             return
-        self._text, self.rules_trouble = text, ""
-        try:
-            self._rules = self._make_rules(text)
-        except InvalidInput as error:
-            self.rules_trouble = error.message
-            self._rules = self._make_rules("")
+        self._text, self._rules = text, self._make_rules(text)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
-from ...errors import InvalidInput, NbdError, Refused
+from ...errors import NbdError, Refused
 from ..keeping.ownrules import own_rules
 from ..model import HomeRequest
 from ..ports import Homes, Ignores, Sizes
@@ -171,16 +171,12 @@ class Surveyor:
         return counting.usage(whole=not todo)
 
     async def _rules(self, home: HomeRequest) -> Ignores:
-        """The person's own beside the house's; wrong ones are left out, as a look does it."""
+        """The person's own beside the house's."""
         held = await self._tools.homes.open(home.path, home.uid)
         try:
-            text = await own_rules(held)
+            return self._tools.rules(await own_rules(held))
         finally:
             await held.close()
-        try:
-            return self._tools.rules(text)
-        except InvalidInput:
-            return self._tools.rules("")
 
 
 async def rest(worked_seconds: float) -> None:

@@ -19,7 +19,7 @@ from .beneath import open_beneath
 from .blocking import Blocking
 from .fileops import synced
 from .homewriter import SECONDS, DescriptorTarget
-from .restore_child import Hands
+from .restore_child import Hands, worked_out
 
 HERE = Path()
 FEW = 200
@@ -75,7 +75,7 @@ async def serve() -> None:
     try:
         await frames.send(writer, {"ready": True})
         while (frame := await frames.receive(reader)) is not None:
-            await frames.send(writer, await hands.answer(*frame))
+            await frames.send(writer, await worked_out(writer, hands.answer(*frame)))
     finally:
         writer.close()
         target.close()

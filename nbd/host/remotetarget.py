@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from ..errors import HostUnfit, Unreachable
@@ -17,14 +18,18 @@ from . import frames
 
 T = TypeVar("T")
 MOST_ANSWER = 0
-SECONDS = 600.0
+SECONDS, SILENCE = 600.0, 60.0
+"""One answer may take so long; a child that is at work says so now and then, and one that says nothing for SILENCE is stopped, or never will."""
+MOST_BEATS = 600
 AT_ONCE = 500
 
 
 class RemoteTarget:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence: float = SILENCE) -> None:
+        self._reader, self._writer, self._silence = reader, writer, silence
         self._turn = asyncio.Lock()
+        self._over = False
+        """An answer never came: the next one would be to another question."""
         self._files = itertools.count()
 
     async def make(self, folders: Sequence[bytes]) -> list[str]:
@@ -103,15 +108,25 @@ class RemoteTarget:
         return answer.words
 
     async def _exchange(self, words: dict[str, Any], parts: Sequence[bytes]) -> frames.Frame:
-        try:
-            async with asyncio.timeout(SECONDS), self._turn:
-                await frames.send(self._writer, words, parts)
-                answer = await frames.receive(self._reader, MOST_ANSWER)
-        except (TimeoutError, ConnectionError):
-            raise broken() from None
-        if answer is None:
-            raise broken()
-        return answer
+        async with self._turn:
+            was_over, self._over = self._over, True
+            answer = None if was_over else await self._answered(words, parts)
+            if answer is None:
+                raise broken()
+            self._over = False
+            return answer
+
+    async def _answered(self, words: dict[str, Any], parts: Sequence[bytes]) -> frames.Frame | None:
+        with suppress(TimeoutError, ConnectionError):
+            async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(self._silence):
+                    await frames.send(self._writer, words, parts)
+                for _ in range(MOST_BEATS):
+                    async with asyncio.timeout(self._silence):
+                        answer = await frames.receive(self._reader, MOST_ANSWER)
+                    if answer is None or "busy" not in answer.words:
+                        return answer
+        return None
 
     async def _troubles(self, expected: int, words: dict[str, Any], parts: Sequence[bytes] = ()) -> list[str]:
         found = (await self.ask(words, parts)).get("troubles")

@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from . import frames, memory
 from .homewriter import DescriptorTarget
 
 AGAIN = "nothing half-written has its name; restore again"
+BEAT_SECONDS = 5.0
+"""So often who waits for an answer is told that it is being worked on, and who started this process, that it lives."""
 
 
 class Ground:
@@ -130,6 +132,14 @@ def pieces_of(pieces: list[list[int]], data: memoryview) -> Iterator[Piece]:
         data = data[length:]
 
 
+async def worked_out(writer: asyncio.StreamWriter, answer: Coroutine[Any, Any, dict[str, Any]], beat: float = BEAT_SECONDS) -> dict[str, Any]:
+    work = asyncio.create_task(answer)
+    while not (await asyncio.wait({work}, timeout=beat))[0]:
+        await frames.send(writer, {"busy": True})
+        print(flush=True)
+    return work.result()
+
+
 async def serve(folder: Path) -> None:
     ground = Ground(folder)
     target = DescriptorTarget(folder)
@@ -138,7 +148,7 @@ async def serve(folder: Path) -> None:
     try:
         await frames.send(writer, {"ready": True})
         while (frame := await frames.receive(reader)) is not None:
-            await frames.send(writer, await hands.answer(*frame))
+            await frames.send(writer, await worked_out(writer, hands.answer(*frame)))
     finally:
         writer.close()
         target.close()

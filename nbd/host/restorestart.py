@@ -7,9 +7,10 @@ import ctypes
 import os
 import socket
 import sys
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from ..errors import HostUnfit
+from ..errors import HostUnfit, Unreachable
 from ..notebooks.model import Occupant
 from .blocking import Blocking
 from .children import end_with_parent
@@ -18,6 +19,8 @@ PR_SET_NO_NEW_PRIVS = 38
 """prctl(2)."""
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))  # noqa: PTH100, PTH120
 MOST_LINE = 4 << 20
+SILENCE = 90.0
+"""It prints something each few seconds, if only an empty line; sync gives up on it sooner, and says why."""
 
 
 async def start(who: Occupant, folder: str, connection: socket.socket) -> asyncio.subprocess.Process:
@@ -46,6 +49,23 @@ async def spawn(who: Occupant, module: tuple[str, str], connection: socket.socke
     except OSError as error:
         message = f"no process of {who.name} can be started: {error.strerror}"
         raise HostUnfit(message, hint=f"everybody must be able to read nbd's own files: look at {sys.executable} and {CHECKOUT}") from None
+
+
+async def lines(child: asyncio.subprocess.Process, silence: float = SILENCE) -> AsyncGenerator[bytes, None]:
+    """What it has to say, until it ends. Raises Unreachable where it says nothing for so long: a person can stop their own process, and with it
+    would go one of the few places that there are."""
+    assert child.stdout
+    while True:
+        try:
+            async with asyncio.timeout(silence):
+                line = await child.stdout.readline()
+        except TimeoutError:
+            message = f"it was broken off: the process that writes ({child.pid}) says nothing any more"
+            raise Unreachable(message, code="broken_off", hint="nothing half-written has its name; try it again: it goes on") from None
+        if not line:
+            return
+        if line.strip():
+            yield line
 
 
 def no_more_rights() -> None:

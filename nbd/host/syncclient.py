@@ -134,12 +134,12 @@ class SyncHomes:
         finally:
             connection.close()
         try:
-            assert child.stdout
-            while line := await child.stdout.readline():
-                view = said(line)
-                yield view
-                if view.done:
-                    return
+            async with aclosing(restorestart.lines(child)) as lines:
+                async for line in lines:
+                    view = said(line)
+                    yield view
+                    if view.done:
+                        return
             raise Unreachable("the restore was broken off", code="broken_off", hint="nothing half-written has its name; restore again")
         finally:
             with suppress(ProcessLookupError):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +26,7 @@ from nbd.homes.snapshots.snapshotter import Request
 from nbd.homes.steward import Steward
 from nbd.homes.vault import Vault
 from nbd.homes.wishes import RestoreWish
-from nbd.host import restorestart
+from nbd.host import frames, restorestart
 from nbd.host.attachedhall import AttachedHall
 from nbd.host.attachedshelf import ShelfFolder
 from nbd.host.folderstore import FolderStore
@@ -32,6 +34,8 @@ from nbd.host.homefolder import DescriptorFolders
 from nbd.host.homenotes import NoteFiles
 from nbd.host.hometree import DescriptorHomes
 from nbd.host.ignores import IgnoreRules
+from nbd.host.remotetarget import RemoteTarget
+from nbd.host.restore_child import worked_out
 from nbd.host.restoredoor import RestoreDoor
 from nbd.host.sequences import SequenceFile
 from nbd.host.syncclient import SyncHomes
@@ -181,3 +185,74 @@ async def test_a_child_that_ends_and_a_sync_that_is_not_there_are_said(house: Ho
     with pytest.raises(Unreachable):
         await house.restore("paper", house.home / "x")
     assert wire.decode(RestoreWish, wire.encode(RestoreWish(house.request, RestoreRequest("a"), "/b"))).to == "/b"
+
+
+class Talk:
+    """Two ends of a stream: sync's, and what plays the child."""
+
+    async def begin(self) -> Talk:
+        ours, theirs = socket.socketpair()
+        self.target_streams = await asyncio.open_connection(sock=ours)
+        self.reader, self.writer = await asyncio.open_connection(sock=theirs)
+        return self
+
+    async def close(self) -> None:
+        for writer in (self.target_streams[1], self.writer):
+            writer.close()
+            await writer.wait_closed()
+
+
+@pytest.fixture
+async def talk() -> AsyncIterator[Talk]:
+    made = await Talk().begin()
+    yield made
+    await made.close()
+
+
+async def test_a_child_at_work_may_take_long_and_one_that_says_nothing_is_given_up(talk: Talk) -> None:
+    target = RemoteTarget(*talk.target_streams, silence=2.0)
+    asked = asyncio.create_task(target.standing([(b"", b"a")]))
+    assert await frames.receive(talk.reader) is not None
+    for _ in range(12):
+        await asyncio.sleep(0.2)
+        await frames.send(talk.writer, {"busy": True})
+    await frames.send(talk.writer, {"standing": [None]})
+    assert await asked == [None]
+    with pytest.raises(Unreachable):
+        await target.flush()
+    await frames.send(talk.writer, {})  # Too late: it would be taken for the answer to what is asked next.
+    with pytest.raises(Unreachable):
+        await target.standing([(b"", b"a")])
+
+
+async def test_who_is_at_work_says_so(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
+    done = asyncio.Event()
+
+    async def answer() -> dict[str, Any]:
+        await done.wait()
+        return {"standing": []}
+
+    reader, writer = talk.target_streams
+    working = asyncio.create_task(worked_out(talk.writer, answer(), beat=0.01))
+    for _ in range(3):
+        assert await frames.receive(reader) == ({"busy": True}, b"")
+    done.set()
+    assert await working == {"standing": []}
+    assert capsys.readouterr().out.startswith("\n\n")
+    assert not writer.is_closing()
+
+
+async def test_a_child_that_is_stopped_is_given_up(house: House) -> None:
+    await house.kept()
+    ours, theirs = socket.socketpair()
+    child = await restorestart.start(house.who, str(house.home / "x"), theirs)
+    theirs.close()
+    try:
+        await asyncio.to_thread(ours.recv, 8)
+        child.send_signal(signal.SIGSTOP)
+        with pytest.raises(Unreachable, match="says nothing any more"):
+            [line async for line in restorestart.lines(child, silence=0.2)]
+    finally:
+        child.kill()
+        ours.close()
+        await child.wait()

@@ -20,6 +20,7 @@ from .. import wire
 from ..errors import Deadline, InvalidInput, Unreachable
 from ..gpus.model import Card
 from ..gpus.ports import CardProcess, DriverFacts, Reading
+from ..idle.model import GpuLook
 from .nvml_lines import Answer, Ask, Kind, Question
 
 log = logging.getLogger(__name__)
@@ -118,11 +119,14 @@ class NvmlCards:
         return answer.cards
 
     async def processes(self) -> Sequence[CardProcess]:
-        answer = await self._ask(Ask.PROCESSES)
-        if answer.trouble and self._had_cards:
-            # Where cards were a moment ago, a missing driver is one that is being replaced: it does not prove that nobody uses them.
-            raise Unreachable(answer.trouble.message, hint=LOOK_AT_THE_LOG)
-        return answer.processes
+        return (await self._ask_who(Ask.PROCESSES)).processes
+
+    async def work(self) -> GpuLook:
+        """Who worked since the last call. Of all callers one alone may ask this."""
+        answer = await self._ask_who(Ask.WORK)
+        look = answer.work or GpuLook()
+        self._had_cards = self._had_cards or bool(look.cards)
+        return look
 
     async def readings(self) -> Sequence[Reading]:
         return (await self._ask(Ask.READINGS)).readings
@@ -142,6 +146,13 @@ class NvmlCards:
         helper, self._helper = self._helper, None
         if helper:
             await helper.end(kindly=not self._lock.locked())
+
+    async def _ask_who(self, ask: Ask) -> Answer:
+        answer = await self._ask(ask)
+        if answer.trouble and self._had_cards:
+            # Where cards were a moment ago, a missing driver is one that is being replaced: it does not prove that nobody uses them.
+            raise Unreachable(answer.trouble.message, hint=LOOK_AT_THE_LOG)
+        return answer
 
     async def _ask(self, ask: Ask) -> Answer:
         """The answer; its `trouble` is never other than ABSENT. Raises Deadline or Unreachable."""

@@ -16,6 +16,7 @@ import ctypes
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,8 +27,10 @@ import pynvml
 from .. import wire
 from ..gpus.model import MIB, Card
 from ..gpus.ports import CardProcess, Reading
+from ..idle.model import GpuLook
 from ..messages import NO_DRIVER
 from .nvml_lines import Answer, Ask, Kind, Question, Trouble
+from .nvml_work import Device, Ledger, Life, Sample
 
 T = TypeVar("T")
 
@@ -73,6 +76,7 @@ class Driver:
         """Uuid of a whole card -> how it was when last seen well, with its MIG instances after it."""
         self._places: dict[int, str] = {}
         """Index -> the uuid of the card that was last seen well there."""
+        self._ledger = Ledger()
 
     def answer(self, question: Question) -> Answer:
         try:
@@ -83,6 +87,8 @@ class Driver:
                 return Answer(question.number, version=self._version, processes=self._processes())
             if question.ask is Ask.READINGS:
                 return Answer(question.number, version=self._version, readings=self._readings())
+            if question.ask is Ask.WORK:
+                return Answer(question.number, version=self._version, work=self._work())
             return Answer(question.number, version=self._version)
         except pynvml.NVMLError as error:
             self._close()
@@ -154,6 +160,27 @@ class Driver:
             except CardTrouble:
                 continue  # cards() shows it as out of service, with the reason
         return tuple(found)
+
+    def _work(self) -> GpuLook:
+        found: list[Device] = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            try:
+                handle = must(pynvml.nvmlDeviceGetHandleByIndex, index)
+                cut = list(instances(handle))
+                # What is on a card that is cut is on its instances.
+                devices = [self._device(handle, who=not cut), *(self._device(device, who=True) for device in cut)]
+                self._places[index] = devices[0].uuid
+                found += devices
+            except CardTrouble as trouble:
+                found += [Device(card.uuid, trouble=str(trouble)) for card in self._lost(index, trouble)]
+        return self._ledger.look(found, time.time(), time.monotonic())
+
+    def _device(self, device: Any, *, who: bool) -> Device:
+        reading = reading_of(device)
+        samples = samples_of(device, self._ledger.since(reading.card, time.time_ns() // 1000)) if who else None
+        processes = processes_on(device) if who else []
+        lives = lives_of(device, processes) if samples is None else {}
+        return Device(reading.card, processes, samples, lives, reading.utilisation, reading.used_bytes)
 
 
 def told(call: Callable[..., T], *args: object) -> T | None:
@@ -319,6 +346,31 @@ def reading_of(device: Any) -> Reading:
         temperature_celsius=told(pynvml.nvmlDeviceGetTemperature, device, pynvml.NVML_TEMPERATURE_GPU),
         power_watts=milliwatts / 1000 if milliwatts is not None else None,
     )
+
+
+def samples_of(device: Any, since: int) -> list[Sample] | None:
+    """Of processes that worked. That there are none is an answer; so is success without any, which nvidia-ml-py takes for an error."""
+    for _ in range(2):
+        try:
+            shown = pynvml.nvmlDeviceGetProcessUtilization(device, since)
+        except pynvml.NVMLError as error:
+            if error.value in (pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_FOUND):
+                return []
+            if error.value == pynvml.NVML_ERROR_INSUFFICIENT_SIZE:
+                continue  # One more has begun between the question how many and the question who.
+            if error.value in UNTOLD:
+                return None
+            raise_for(pynvml.nvmlDeviceGetProcessUtilization, error)
+        return [Sample(one.pid, max(one.smUtil, one.encUtil, one.decUtil), one.timeStamp) for one in shown]
+    return None
+
+
+def lives_of(device: Any, processes: list[CardProcess]) -> dict[int, Life]:
+    """Empty unless an admin has switched accounting mode on: nbd never does."""
+    if told(pynvml.nvmlDeviceGetAccountingMode, device) != pynvml.NVML_FEATURE_ENABLED:
+        return {}
+    found = {process.pid: told(pynvml.nvmlDeviceGetAccountingStats, device, process.pid) for process in processes if process.pid is not None}
+    return {pid: Life(stats.gpuUtilization, stats.startTime) for pid, stats in found.items() if stats is not None}
 
 
 def die_with(parent: int) -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from ..gpus.model import Card
 from ..gpus.ports import CardProcess, Reading
+from ..idle.model import GpuLook
 
 
 class Ask(StrEnum):
@@ -15,6 +16,8 @@ class Ask(StrEnum):
     CARDS = "cards"
     PROCESSES = "processes"
     READINGS = "readings"
+    WORK = "work"
+    """Since the question before it: who asks it must be one alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +50,4 @@ class Answer:
     cards: tuple[Card, ...] = ()
     processes: tuple[CardProcess, ...] = ()
     readings: tuple[Reading, ...] = ()
+    work: GpuLook | None = None

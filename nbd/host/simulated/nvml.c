@@ -21,6 +21,11 @@
  *     process 4711 1073741824            a host pid and its bytes on the card, or "unknown"; may be repeated
  *     graphics 812 41943040              the same for a graphics context, an X server's for example
  *     mps 813 41943040                   the same for a client of the Multi-Process Service
+ *     samples                            the card can say how much each process uses it
+ *     busy 4711 63                       that pid uses 63 per cent of it, again at each call; with a third number, microseconds since the epoch:
+ *                                        it did so at that moment; may be repeated
+ *     accounting on                      accounting mode is enabled; "off": the card could, and does not
+ *     account 4711 40 1700000000000000   what accounting has of a pid: per cent of its life, and when that began (microseconds); may be repeated
  *     instance MIG-... 1 9728            begins a MIG instance of the card: its uuid, compute slices, MiB. "process" lines after it are its own
  *
  * A value that is not given is one that the card cannot tell: NVML_ERROR_NOT_SUPPORTED.
@@ -39,12 +44,14 @@ enum { MAX_CARDS = 16, MAX_INSTANCES = 8, MAX_LINES = 32, TEXT = 96, NAP_NANOSEC
 typedef struct { char function[TEXT]; int code; int hangs; } Fault;
 typedef enum { COMPUTE, GRAPHICS, MPS } Context;
 typedef struct { unsigned pid; unsigned long long bytes; Context context; } Process;
+typedef struct { unsigned pid, percent; unsigned long long moment; } Use;
 typedef struct { char uuid[TEXT]; unsigned slices; unsigned long long mib; int process_count; Process processes[MAX_LINES]; } Instance;
 
 typedef struct {
     char uuid[TEXT], name[TEXT], bus[32], links[MAX_LINES][32];
-    long long memory, used, utilisation, temperature, power, numa, mig;
-    int link_count, process_count, instance_count, fault_count;
+    long long memory, used, utilisation, temperature, power, numa, mig, accounting;
+    int link_count, process_count, instance_count, fault_count, tells_samples, busy_count, account_count;
+    Use busy[MAX_LINES], accounts[MAX_LINES];
     Process processes[MAX_LINES];
     Instance instances[MAX_INSTANCES];
     Fault faults[MAX_LINES];
@@ -56,6 +63,8 @@ typedef struct { char driver[TEXT]; int card_count, fault_count; Fault faults[MA
 typedef void *Device;
 typedef struct { unsigned long long total, free, used; } Memory;
 typedef struct { unsigned gpu, memory; } Utilisation;
+typedef struct { unsigned pid; unsigned long long moment; unsigned sm, memory, encoder, decoder; } UseSample;
+typedef struct { unsigned gpu, memory; unsigned long long most_bytes, time, start; unsigned running, reserved[5]; } Accounts;
 typedef struct { char legacy[16]; unsigned domain, bus, device, device_id, subsystem_id; char bus_id[32]; } Pci;
 typedef struct { unsigned pid; unsigned long long bytes; unsigned gpu_instance, compute_instance; } ProcessInfo;
 typedef struct { unsigned processors, copy, decoders, encoders, jpeg, ofa, gpu_slices, compute_slices; unsigned long long mib; } Attributes;
@@ -67,7 +76,7 @@ static void copy(char *to, size_t size, const char *from) { snprintf(to, size, "
 static void begin_card(const char *uuid) {
     if (box.card_count == MAX_CARDS) return;
     Card *card = &box.cards[box.card_count++];
-    card->memory = card->used = card->utilisation = card->temperature = card->power = card->numa = card->mig = UNKNOWN;
+    card->memory = card->used = card->utilisation = card->temperature = card->power = card->numa = card->mig = card->accounting = UNKNOWN;
     copy(card->uuid, TEXT, uuid);
     snprintf(card->bus, sizeof card->bus, "00000000:%02X:00.0", (unsigned)box.card_count);
 }
@@ -89,6 +98,12 @@ static void add_process(Card *card, const char *value, Context context) {
     sscanf(value, "%u %llu", &process->pid, &process->bytes);
 }
 
+static void add_use(Use *list, int *count, const char *value) {
+    if (*count == MAX_LINES) return;
+    Use *use = &list[(*count)++];
+    sscanf(value, "%u %u %llu", &use->pid, &use->percent, &use->moment);
+}
+
 static void add_fault(Card *card, const char *value, int hangs) {
     int *count = card ? &card->fault_count : &box.fault_count;
     Fault *list = card ? card->faults : box.faults;
@@ -108,6 +123,10 @@ static void card_line(Card *card, const char *word, const char *value) {
     if (!strcmp(word, "name")) copy(card->name, TEXT, value);
     if (!strcmp(word, "bus")) copy(card->bus, sizeof card->bus, value);
     if (!strcmp(word, "mig")) card->mig = !strcmp(value, "on");
+    if (!strcmp(word, "accounting")) card->accounting = !strcmp(value, "on");
+    if (!strcmp(word, "samples")) card->tells_samples = 1;
+    if (!strcmp(word, "busy")) add_use(card->busy, &card->busy_count, value);
+    if (!strcmp(word, "account")) add_use(card->accounts, &card->account_count, value);
     if (!strcmp(word, "link") && card->link_count < MAX_LINES) copy(card->links[card->link_count++], sizeof card->links[0], value);
     if (!strcmp(word, "instance")) begin_instance(card, value);
     if (!strcmp(word, "process")) add_process(card, value, COMPUTE);
@@ -308,3 +327,36 @@ API int nvmlDeviceGetMPSComputeRunningProcesses_v3(Device device, unsigned *coun
 API int nvmlDeviceGetUtilizationRates(Device device, Utilisation *rates) { ENTER(device); TELL(device, utilisation, &rates->gpu); }
 API int nvmlDeviceGetTemperature(Device device, int sensor, unsigned *celsius) { (void)sensor; ENTER(device); TELL(device, temperature, celsius); }
 API int nvmlDeviceGetPowerUsage(Device device, unsigned *milliwatts) { ENTER(device); TELL(device, power, milliwatts); }
+
+/* As the real one: asked without room it says how much is needed; only what is newer than `since` counts; nothing newer is NOT_FOUND. */
+API int nvmlDeviceGetProcessUtilization(Device device, UseSample *out, unsigned *count, unsigned long long since) {
+    ENTER(device);
+    const Card *card = card_of(device);
+    if (instance_of(device) || card->mig == 1 || !card->tells_samples) return NOT_SUPPORTED;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    unsigned room = out ? *count : 0, found = 0;
+    for (int i = 0; i < card->busy_count; i++) {
+        const Use *use = &card->busy[i];
+        unsigned long long moment = use->moment ? use->moment : (unsigned long long)now.tv_sec * 1000000ULL + (unsigned long long)now.tv_nsec / 1000;
+        if (moment <= since) continue;
+        if (found < room) out[found] = (UseSample){use->pid, moment, use->percent, 0, 0, 0};
+        found++;
+    }
+    *count = found;
+    return !found ? NOT_FOUND : found > room ? INSUFFICIENT_SIZE : SUCCESS;
+}
+
+API int nvmlDeviceGetAccountingMode(Device device, unsigned *mode) { ENTER(device); TELL(device, accounting, mode); }
+
+API int nvmlDeviceGetAccountingStats(Device device, unsigned pid, Accounts *stats) {
+    ENTER(device);
+    memset(stats, 0, sizeof *stats);
+    for (int i = 0; i < card_of(device)->account_count; i++) {
+        const Use *use = &card_of(device)->accounts[i];
+        if (use->pid != pid) continue;
+        *stats = (Accounts){.gpu = use->percent, .start = use->moment, .running = 1};
+        return SUCCESS;
+    }
+    return NOT_FOUND;
+}

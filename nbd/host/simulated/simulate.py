@@ -52,6 +52,10 @@ class SimulatedCard:
     """Host pid -> bytes on the card; None where the driver cannot say."""
     graphics: Mapping[int, int | None] = field(default_factory=dict)
     mps: Mapping[int, int | None] = field(default_factory=dict)
+    busy: Mapping[int, int] | None = field(default_factory=dict)
+    """Host pid -> per cent of the card that it uses. None: a card that has no figures of single processes."""
+    accounts: Mapping[int, tuple[int, int]] | None = None
+    """Accounting mode is on: host pid -> per cent of its life, and its beginning in microseconds since the epoch."""
     faults: tuple[str, ...] = ()
     """Lines of the file: "error nvmlDeviceGetUUID 15", "hang *"."""
 
@@ -113,17 +117,12 @@ def write_cards(path: Path, *cards: SimulatedCard, faults: Iterable[str] = (), d
 
 def put_processes(path: Path, uuid: str, processes: Mapping[int, int | None]) -> None:
     """Let these host pids, and no others, be on the card or MIG instance, with so many bytes each. All else in the file stays."""
-    kept: list[str] = []
-    here = False
-    for line in path.read_text().splitlines():
-        word, _, value = line.strip().partition(" ")
-        if word in ("card", "instance"):
-            here = value.split(" ")[0] == uuid
-        if not (here and word == "process"):
-            kept.append(line)
-        if here and word in ("card", "instance"):
-            kept += process_lines("process", processes)
-    write(path, kept)
+    replace_lines(path, uuid, "process", process_lines("process", processes))
+
+
+def put_busy(path: Path, uuid: str, busy: Mapping[int, int]) -> None:
+    """Let these host pids, and no others, use so many per cent of the card, at every call from now on. All else in the file stays."""
+    replace_lines(path, uuid, "busy", busy_lines(busy))
 
 
 def lines_of(card: SimulatedCard) -> list[str]:
@@ -142,10 +141,31 @@ def lines_of(card: SimulatedCard) -> list[str]:
     lines += [f"link {address}" for address in card.links]
     for word, processes in (("process", card.processes), ("graphics", card.graphics), ("mps", card.mps)):
         lines += process_lines(word, processes)
+    lines += [] if card.busy is None else ["samples", *busy_lines(card.busy)]
+    lines += [] if card.accounts is None else ["accounting on", *(f"account {pid} {share} {start}" for pid, (share, start) in card.accounts.items())]
     for instance in card.instances:
         lines.append(f"instance {instance.uuid} {instance.slices} {instance.memory_bytes // MIB}")
         lines += process_lines("process", instance.processes)
     return lines
+
+
+def replace_lines(path: Path, uuid: str, what: str, lines: Sequence[str]) -> None:
+    """Of one card or instance: all lines of one kind."""
+    kept: list[str] = []
+    here = False
+    for line in path.read_text().splitlines():
+        word, _, value = line.strip().partition(" ")
+        if word in ("card", "instance"):
+            here = value.split(" ")[0] == uuid
+        if not (here and word == what):
+            kept.append(line)
+        if here and word in ("card", "instance"):
+            kept += lines
+    write(path, kept)
+
+
+def busy_lines(busy: Mapping[int, int]) -> list[str]:
+    return [f"busy {pid} {percent}" for pid, percent in busy.items()]
 
 
 def process_lines(word: str, processes: Mapping[int, int | None]) -> list[str]:

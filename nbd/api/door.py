@@ -124,7 +124,8 @@ class DoorRoutes:
         row = change.notebook
         if change.gone:
             return DoorEvent(DoorKind.NOTEBOOK_GONE, row.id)
-        uid = await self._register.uid_of(row.owner) if row.state in REACHABLE else None
+        reachable = row.state in REACHABLE and self._roster.reachable(row.id)
+        uid = await self._register.uid_of(row.owner) if reachable else None
         # Without an account there is nobody whose editor it could be.
         socket = None if uid is None else self._socket_of(row.id)
         return DoorEvent(DoorKind.NOTEBOOK, row.id, notebook=await self._showcase.show(row), socket=socket, owner_uid=uid)

@@ -25,6 +25,8 @@ EDITOR_SECONDS = 60.0
 EDITORS_AT_ONCE, PROBES_AT_ONCE = 8, 2
 SOME_CPU_SECONDS = 0.05
 """More than an editor's kernels use in a sample period for their heartbeat alone."""
+DOOR_SECONDS = 30.0
+"""It reports every few seconds."""
 ALARM_SECONDS = 600.0
 """A source that has failed for so long is worth an admin's night."""
 
@@ -66,6 +68,8 @@ class Looker:
     """A profile's probe, by the profile's name."""
     _known: dict[str, Known] = field(default_factory=dict)
     _doors: dict[str, DoorLook] = field(default_factory=dict)
+    _report: tuple[str, float] = ("", float("-inf"))
+    """Of which life of the door the last one was, and when it came."""
     _alarms: dict[str, Alarm] = field(default_factory=dict)
 
     async def look(self, subjects: Sequence[Subject], near: Collection[str]) -> Mapping[str, Look]:
@@ -88,9 +92,14 @@ class Looker:
 
     def heard(self, report: TrafficReport) -> list[str]:
         """What the web door counted. Those in which somebody typed or clicked since its last word."""
-        before = self._doors
+        before, self._report = self._doors, (report.door, self.steady())
         self._doors = {one.notebook: DoorLook(report.door, one.typed, one.relayed_bytes, one.clicks, one.tabs) for one in report.notebooks}
         return [notebook for notebook, now in self._doors.items() if touched(before.get(notebook), now)]
+
+    def _door(self, notebook: str) -> DoorLook | None:
+        """None while the door is silent: somebody may be typing. One that is not in its report had nothing."""
+        door, at = self._report
+        return None if self.steady() - at > DOOR_SECONDS else self._doors.get(notebook, DoorLook(door))
 
     def troubles(self) -> Mapping[str, str]:
         """What cannot be asked now, and why."""
@@ -101,7 +110,7 @@ class Looker:
         return known if known and known.run == subject.container else Known(subject.container)
 
     def _worth_asking(self, subject: Subject, counters: Counters | None) -> bool:
-        known, door = self._known[subject.notebook], self._doors.get(subject.notebook)
+        known, door = self._known[subject.notebook], self._door(subject.notebook)
         if known.editor is None or self.steady() - known.asked >= EDITOR_SECONDS or any(kernel.busy for kernel in known.editor.kernels):
             return True
         return (door is not None and touched(known.door, door)) or worked(known.counters, counters)
@@ -112,7 +121,7 @@ class Looker:
     def _put(self, subject: Subject, at: float, found: tuple[object, object, Mapping[str, object], Mapping[str, object]]) -> Look:
         """The parts of one look together. A part that is text is why there is none."""
         counters, gpu, editors, probes = found
-        known, door = self._known[subject.notebook], self._doors.get(subject.notebook)
+        known, door = self._known[subject.notebook], self._door(subject.notebook)
         editor = editors.get(subject.notebook, known.editor)
         if isinstance(editor, EditorLook) and subject.notebook in editors:
             known.editor, known.asked = editor, at
@@ -122,6 +131,8 @@ class Looker:
         return Look(
             at=at,
             run=subject.container,
+            state=subject.state,
+            kept_until=subject.kept_until,
             counters=counters if isinstance(counters, Counters) else None,
             gpu=gpu if isinstance(gpu, GpuLook) and subject.cards else None,
             editor=editor if isinstance(editor, EditorLook) else None,

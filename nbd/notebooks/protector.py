@@ -69,6 +69,10 @@ class Protector:
         """The snapshot of a home before another profile works in it."""
         await self._snapshot(self._roster.get(notebook), "profile")
 
+    async def before_freeze(self, notebook: str) -> None:
+        """The snapshot of a home as the frozen notebook in it last saw it."""
+        await self._snapshot(self._roster.get(notebook), "freeze")
+
     async def _snapshot(self, row: Notebook, event: str) -> None:
         try:
             async with asyncio.timeout(self._pace.flush_seconds):

@@ -39,6 +39,7 @@ class Roster:
         self._rows: dict[str, Notebook] = {}
         self._passing: dict[str, Passing] = {}
         self._judged: dict[str, IdleBrief] = {}
+        self._unplugged: set[str] = set()
         self._writing = asyncio.Lock()
         """Held from reading a row to having replaced it: without it, who writes last undoes what another wrote meanwhile."""
         self.changes: Feed[Change] = Feed()
@@ -76,6 +77,16 @@ class Roster:
             else:
                 self._judged[notebook] = brief
             self.changes.publish(Change(self._rows[notebook]))
+
+    def unplug(self, notebook: str, *, unplugged: bool) -> None:
+        """Whether nobody may reach its editor just now, though it runs: connections into it would be frozen with it."""
+        if notebook in self._rows and (notebook in self._unplugged) != unplugged:
+            self._unplugged ^= {notebook}
+            self.changes.publish(Change(self._rows[notebook]))
+
+    def reachable(self, notebook: str) -> bool:
+        """Whether the door may lead to its editor, if there is one."""
+        return notebook not in self._unplugged
 
     def again(self, owners: Collection[str]) -> None:
         """What is shown of their notebooks may be otherwise now, though the rows are as they were."""
@@ -116,6 +127,7 @@ class Roster:
             del self._rows[notebook]
             self._passing.pop(notebook, None)
             self._judged.pop(notebook, None)
+            self._unplugged.discard(notebook)
             self.changes.publish(Change(row, gone=True))
 
     async def record_run(self, row: Notebook) -> None:

@@ -129,6 +129,15 @@ class Starter:
             await self.answers(notebook, process)
         return process
 
+    async def lay_out(self, notebook: str, profile: Profile) -> None:
+        """What a container that was made before needs around it: after a reboot nothing of it is there. May be called twice. Raises NbdError."""
+        who = await self._occupant(notebook)
+        await self._parts.folders.make(notebook, who)
+        await self._parts.folders.identity(who, spec.passwd(who), spec.group(who))
+        await self._data(notebook, profile, who)
+        if profile.network != "none":
+            await finished(self._parts.networks.ensure(notebook))
+
     async def answers(self, notebook: str, process: Process) -> None:
         """Return once the editor answers. Raises StartFailed(editor_exited) the moment its process ends, Deadline when it stays silent."""
         row, who = self._roster.get(notebook), await self._occupant(notebook)

@@ -20,6 +20,8 @@ class Editor:
     command: Callable[[str], tuple[str, ...]]
     """From the home's path to the argument list. No secret may stand in it: it is world-readable."""
     env: Mapping[str, str]
+    pages: tuple[str, ...] = ()
+    """Below these paths its own pages are: what a person opens in a tab. What it shows of the person's is elsewhere."""
 
 
 def jupyterlab(home: str) -> tuple[str, ...]:
@@ -46,6 +48,7 @@ EDITORS: Mapping[str, Editor] = {
         jupyterlab,
         # Runtime files live outside the home, so that a full home still starts.
         {"JUPYTER_RUNTIME_DIR": "/tmp/jupyter", "JUPYTER_ALLOW_INSECURE_WRITES": "1"},
+        ("/lab", "/doc", "/tree", "/notebooks", "/edit", "/consoles", "/terminals"),
     ),
 }
 

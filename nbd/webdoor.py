@@ -19,13 +19,16 @@ from .web.door import Door
 from .web.enter import Entrance
 from .web.homepages import HomePages
 from .web.live import Live
+from .web.notices import Notices
 from .web.origins import Origins
 from .web.pages import Pages
 from .web.proxy import Proxy
+from .web.reception import Reception
 from .web.render import Renderer
 from .web.restores import Restores
 from .web.settings import DoorSettings
 from .web.table import DoorTable, place_of
+from .web.traffic import Traffic, tell_again_and_again
 from .web.tunnel import Tunnels
 from .web.upstream import Pool
 from .web.visit import Router
@@ -49,9 +52,10 @@ async def run(settings: DoorSettings, stop: asyncio.Event, listening: socket.soc
     listening = listening or listen_on(settings)
     origins = settings.origins(listening.getsockname()[1])
     table, tunnels, pool, core = DoorTable(loop.time), Tunnels(), Pool(loop), CoreLink(settings.core_socket)
-    restores = Restores(core)
+    restores, traffic = Restores(core), Traffic(loop.time, table.parked)
     table.watch(Revoker(table, tunnels, pool).changed)
-    door = wired(origins, table, core, Proxy(pool, tunnels, origins.scheme), restores)
+    table.watch(traffic.changed)
+    door = wired(origins, table, core, (Proxy(pool, tunnels, origins.scheme, traffic), traffic), restores)
     server = web.Server(
         door.handle,
         handler_cancellation=True,
@@ -66,30 +70,31 @@ async def run(settings: DoorSettings, stop: asyncio.Event, listening: socket.soc
     )
     following = asyncio.create_task(core.follow(table), name="follow core")
     sweeping = asyncio.create_task(sweep(table, tunnels, pool), name="sweep")
+    counting = asyncio.create_task(tell_again_and_again(traffic, core), name="tell what passes")
     listener = await loop.create_server(server, sock=listening, backlog=BACKLOG)
     log.info("the door is at %s", origins.pages)
     try:
-        await until(stop, following, sweeping)
+        await until(stop, following, sweeping, counting)
     finally:
         listener.close()
         tunnels.close_where(lambda right: True)
         server.pre_shutdown()
         await server.shutdown(settings.stop_seconds)
-        for task in (following, sweeping):
+        for task in (following, sweeping, counting):
             task.cancel()
-        await asyncio.gather(following, sweeping, return_exceptions=True)
+        await asyncio.gather(following, sweeping, counting, return_exceptions=True)
         pool.close()
         await restores.close()
         await core.close()
 
 
-def wired(origins: Origins, table: DoorTable, core: CoreLink, proxy: Proxy, restores: Restores) -> Door:
-    render = Renderer(origins)
-    door = Door(origins, table, proxy, render, time.time)
+def wired(origins: Origins, table: DoorTable, core: CoreLink, way: tuple[Proxy, Traffic], restores: Restores) -> Door:
+    render, (proxy, traffic) = Renderer(origins), way
+    door = Door(origins, table, proxy, Reception(origins, core, render, traffic), time.time)
     entrance = Entrance(origins, table, core, render, time.time)
     pages, live = Pages(origins, table, core, render), Live(table)
     door.pages = Router([*pages.routes(entrance, live), *HomePages(core, render, restores).routes()])
-    door.at_notebooks = Router(pages.notebook_routes(entrance, live))
+    door.at_notebooks = Router([*pages.notebook_routes(entrance, live), *Notices(origins.pages, table, core, render, traffic).routes()])
     return door
 
 

@@ -18,7 +18,8 @@ import aiohttp
 
 from .. import wire
 from ..errors import KINDS, Deadline, InvalidInput, NbdError, Unreachable
-from ..messages import DoorEvent, ProblemAnswer, Redeemed, RedeemRequest
+from ..idlemessages import FromInside, TrafficReport
+from ..messages import DoorEvent, NotebookView, ProblemAnswer, Redeemed, RedeemRequest
 from .table import SILENCE_SECONDS, DoorTable
 
 T = TypeVar("T")
@@ -49,6 +50,17 @@ class CoreLink:
     async def redeem(self, ticket: str) -> Redeemed:
         """Spend a one-time ticket. Raises NotSignedIn or NotFound where it is not, or no longer, good."""
         return wire.decode(Redeemed, await self._call("POST", "/v1/door/redeem", None, RedeemRequest(ticket)))
+
+    async def tell_traffic(self, report: TrafficReport) -> None:
+        await self._call("POST", "/v1/door/traffic", None, report)
+
+    async def keep_inside(self, token: str, seconds: float) -> NotebookView:
+        """Keep the notebook whose origin the token is for."""
+        return wire.decode(NotebookView, await self._call("POST", "/v1/door/keep", None, FromInside(token, seconds)))
+
+    async def woken(self, token: str) -> NotebookView:
+        """A person stands before the notebook whose origin the token is for."""
+        return wire.decode(NotebookView, await self._call("POST", "/v1/door/woken", None, FromInside(token)))
 
     async def get(self, kind: type[T], path: str, token: str) -> T:
         return wire.decode(kind, await self._call("GET", path, token))

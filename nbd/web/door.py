@@ -9,11 +9,11 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 
 from ..errors import InvalidInput, NbdError, NotFound, Unreachable
-from .access import Ask, Row, authorise
+from .access import Ask, authorise
 from .cookies import cookie_name, tokens
 from .origins import PAGES, Origins
 from .proxy import Proxy, Target
-from .render import Renderer
+from .reception import Reception, for_person
 from .table import DoorTable
 from .tunnel import Right
 from .visit import Router, Visit, check_signed_in
@@ -37,11 +37,12 @@ class WrongMethod(NbdError):
 
 
 class Door:
-    def __init__(self, origins: Origins, table: DoorTable, proxy: Proxy, render: Renderer, wall_clock: Callable[[], float]) -> None:
+    def __init__(self, origins: Origins, table: DoorTable, proxy: Proxy, reception: Reception, wall_clock: Callable[[], float]) -> None:
         self._origins = origins
         self._table = table
         self._proxy = proxy
-        self._render = render
+        self._reception = reception
+        self._render = reception.render
         self._wall_clock = wall_clock
         self._cookie = cookie_name(origins.scheme)
         self.pages = Router(())
@@ -108,22 +109,16 @@ class Door:
         if row is None or sign_in is None:
             raise NotFound("there is no such notebook")
         if row.place is None:
-            return self._away(visit, row)
-        target = Target(row.place, request.headers["Host"], Right(sign_in.token_sha256, row.view.id))
+            return await self._reception.away(visit, row)
+        inset = self._reception.passes(visit, row)
+        target = Target(row.place, request.headers["Host"], Right(sign_in.token_sha256, row.view.id), inset)
         try:
             return await (self._proxy.upgrade if visit.ask.upgrade else self._proxy.relay)(request, target)
         except Unreachable as error:
             log.log(logging.WARNING if error.code == "not_the_editor" else logging.INFO, "%s", error, extra={"NBD_NOTEBOOK": row.view.id})
             if not for_person(request):
                 raise
-            return self._away(visit, row)
-
-    def _away(self, visit: Visit, row: Row) -> web.StreamResponse:
-        """The editor is not there: a page in its place that comes back by itself, or words for a script."""
-        if for_person(visit.request):
-            return self._render.page(visit, "away.html", status=503, notebook=row.view, ready=False)
-        error = Unreachable(f"{row.view.name} is {row.view.state.lower()}: {row.view.sentence}", hint=row.view.hint, code="notebook_away")
-        return self._render.problem(visit, error, to_person=False)
+            return await self._reception.away(visit, row)
 
     def _said(self, request: web.BaseRequest, visit: Visit | None, error: NbdError) -> web.StreamResponse:
         answer = self._render.problem(visit, error, to_person=for_person(request))
@@ -136,12 +131,6 @@ class Door:
 
 def upgrades(request: web.BaseRequest) -> bool:
     return "Upgrade" in request.headers and "upgrade" in request.headers.get("Connection", "").lower()
-
-
-def for_person(request: web.BaseRequest) -> bool:
-    """Will a person look at the answer? Browsers say so; where they do not, who takes HTML is one."""
-    mode = request.headers.get("Sec-Fetch-Mode")
-    return mode == "navigate" if mode else "text/html" in request.headers.get("Accept", "")
 
 
 def is_asset(which: str, path: str) -> bool:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 
 from aiohttp import web
 
-from ..errors import InvalidInput
+from ..errors import InvalidInput, NbdError
 from ..messages import DoorEvent, DoorKind, Redeemed
 from .access import asked_for
 from .cookies import TOKEN, session_cookie
@@ -45,13 +46,13 @@ class Entrance:
         redeemed = await self._core.redeem(ticket)
         if visit.person and visit.person != redeemed.sign_in.person.name:
             return self._confirm(visit, self._hold(redeemed), redeemed.sign_in.person.name)
-        return self._welcome(visit, redeemed)
+        return await self._welcome(visit, redeemed)
 
     async def confirmed(self, visit: Visit, _: str) -> web.StreamResponse:
         """The person said yes on our page: the form comes from this very origin, which no other site can do."""
         ticket = checked(visit.form.get("ticket", ""))
         held = self._held.pop(ticket, None)
-        return self._welcome(visit, held or await self._core.redeem(ticket))
+        return await self._welcome(visit, held or await self._core.redeem(ticket))
 
     def _confirm(self, visit: Visit, ticket: str, other: str) -> web.StreamResponse:
         # The address has the ticket in it, so it may go to no other site; our own form must still say where it comes from.
@@ -65,16 +66,24 @@ class Entrance:
         self._held[key] = redeemed
         return key
 
-    def _welcome(self, visit: Visit, redeemed: Redeemed) -> web.StreamResponse:
+    async def _welcome(self, visit: Visit, redeemed: Redeemed) -> web.StreamResponse:
         sign_in = redeemed.sign_in
         if (sign_in.notebook or "") != visit.ask.notebook:
             raise InvalidInput("this link is for another address", hint="ask for a new one and open it unchanged")
         # Core tells the table too, but the browser may be back before that event is.
         self._table.apply(DoorEvent(DoorKind.SIGN_IN, sign_in.token_sha256, sign_in=sign_in))
+        await self._wake(visit.ask.notebook, redeemed.token)
         answer = self._render.redirect(self._landing(visit.ask.notebook))
         answer.headers["Referrer-Policy"] = "no-referrer"
         answer.headers["Set-Cookie"] = session_cookie(redeemed, self._origins.scheme, self._wall_clock())
         return answer
+
+    async def _wake(self, notebook: str, token: str) -> None:
+        """Who came in by a link of their own wants it; where it does not wake, the page they land on says what it is."""
+        row = self._table.notebooks.get(notebook)
+        if row is not None and row.view.state == "FROZEN":
+            with suppress(NbdError):
+                await self._core.woken(token)
 
     def _landing(self, notebook: str) -> str:
         if not notebook:

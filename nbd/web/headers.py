@@ -80,6 +80,11 @@ def request_head(method: str, target: str, fields: Fields, own: bytes) -> bytes:
     return b"\r\n".join(lines)
 
 
+def unencoded(fields: Fields) -> list[tuple[bytes, bytes]]:
+    """A request's fields, asking for an answer that can be read as it comes."""
+    return [(name, value) for name, value in fields if name.lower() != b"accept-encoding"] + [(b"Accept-Encoding", b"identity")]
+
+
 def answer_head(code: int, reason: str, fields: Fields, framing: bytes) -> bytes:
     """The head for the browser; `framing` ends it. Raises Unreachable where the editor's own cannot be passed on safely."""
     lines = [f"HTTP/1.1 {code} {reason}".encode("latin-1", "replace")]

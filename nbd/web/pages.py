@@ -56,7 +56,7 @@ class Pages:
         ]
 
     def notebook_routes(self, entrance: Entrance, live: Live) -> list[Route]:
-        """What the door answers on a notebook's own origin. Nothing there may change anything: the person's code is of that origin too."""
+        """What the door answers on a notebook's own origin, beside notices. Nothing here may change anything: it is the person's code's, too."""
         return [
             Route("GET", "/.nbd/enter", Policy.PUBLIC, entrance.link),
             Route("POST", "/.nbd/enter", Policy.PUBLIC, entrance.confirmed),
@@ -141,7 +141,7 @@ class Pages:
         row = visit.decision.row
         if row is None:
             raise NotFound("there is no such notebook")
-        return self._render.page(visit, "away.html", notebook=row.view, ready=row.place is not None)
+        return self._render.page(visit, "away.html", notebook=row.view, ready=row.place is not None, trouble=None)
 
     async def _mine(self, visit: Visit, id: str) -> NotebookView:
         """Core is asked where the table does not know: it may be a moment behind. Raises NotFound also for what is another's."""

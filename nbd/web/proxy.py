@@ -17,7 +17,9 @@ from aiohttp.streams import StreamReader
 
 from ..errors import InvalidInput, NbdError, Unreachable
 from ..unixdoor import Place
-from .headers import LAST_CHUNK, answer_head, chunk, forwarded, framing, request_head
+from .headers import LAST_CHUNK, answer_head, chunk, forwarded, framing, request_head, unencoded
+from .inset import LOOK_BYTES, is_page, place_in, with_inset
+from .traffic import Traffic
 from .tunnel import Right, Tunnel, Tunnels
 from .upstream import Answer, Connection, Gone, Pool
 
@@ -57,13 +59,16 @@ class Target(NamedTuple):
     place: Place
     host: str
     right: Right
+    inset: bytes = b""
+    """What is put into the answer where it is a page of the editor's (inset.py)."""
 
 
 class Proxy:
-    def __init__(self, pool: Pool, tunnels: Tunnels, scheme: str) -> None:
+    def __init__(self, pool: Pool, tunnels: Tunnels, scheme: str, traffic: Traffic) -> None:
         self._pool = pool
         self._tunnels = tunnels
         self._scheme = scheme
+        self._traffic = traffic
 
     async def relay(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         """Raises InvalidInput for a head that cannot be passed on and Unreachable where the editor does not do its part."""
@@ -79,21 +84,27 @@ class Proxy:
         length, small = measured(request)
         head = self._head(request, target, b"\r\n" if length == 0 and repeatable else framing(length))
         if small is None:
-            return await self._upload(request, await self._pool.connect(target.place), head, chunked=length is None)
+            return await self._upload(request, await self._connected(target), head, chunked=length is None)
         rested = self._pool.idle(target.place)
         if rested is not None:
+            rested.tally = self._traffic.of(target.right.notebook)
             try:
-                return await self._exchange(request, rested, head + small)
+                return await self._exchange(request, rested, head + small, target.inset)
             except Gone as gone:
                 if not (gone.untouched and repeatable):
                     raise
-        return await self._exchange(request, await self._pool.connect(target.place), head + small)
+        return await self._exchange(request, await self._connected(target), head + small, target.inset)
+
+    async def _connected(self, target: Target) -> Connection:
+        connection = await self._pool.connect(target.place)
+        connection.tally = self._traffic.of(target.right.notebook)
+        return connection
 
     async def upgrade(self, request: web.BaseRequest, target: Target) -> web.StreamResponse:
         """Join the browser and the editor for a WebSocket; returns when it is over."""
         if request.headers.get("Upgrade", "").lower() != "websocket" or request.method != "GET" or not request.content.is_eof():
             raise InvalidInput("the only upgrade here is to a WebSocket", code="bad_upgrade")
-        connection = await self._pool.connect(target.place)
+        connection = await self._connected(target)
         try:
             answer = await connection.ask(self._head(request, target, WEBSOCKET + b"\r\n"), bodiless=False)
             if answer.head.code != 101:
@@ -109,17 +120,21 @@ class Proxy:
         browser.write(answer_head(101, "Switching Protocols", answer.head.raw_headers, b"\r\n" + WEBSOCKET + b"\r\n") + answer.tail)
         # aiohttp kept what a hasty client sent behind its handshake; there is no public way to ask for it.
         editor.write(request.protocol._message_tail)
-        tunnel = Tunnel(browser, editor, request.protocol.connection_lost)
+        tunnel = Tunnel(browser, editor, self._traffic.tap(right.notebook, request.raw_path), request.protocol.connection_lost)
         self._tunnels.add(tunnel, right)
+        tally = self._traffic.of(right.notebook)
+        tally.tabs += 1
         try:
             await tunnel.closed
         finally:
+            tally.tabs -= 1
             tunnel.close()
         return CLOSED
 
-    async def _exchange(self, request: web.BaseRequest, connection: Connection, message: bytes) -> web.StreamResponse:
+    async def _exchange(self, request: web.BaseRequest, connection: Connection, message: bytes, inset: bytes) -> web.StreamResponse:
         try:
-            return await pass_on(request, await connection.ask(message, bodiless=request.method == "HEAD"))
+            answer = await connection.ask(message, bodiless=request.method == "HEAD")
+            return await (pass_on_page(request, answer, inset) if inset and is_page(answer.head) else pass_on(request, answer))
         finally:
             self._pool.give(connection)
 
@@ -140,7 +155,8 @@ class Proxy:
 
     def _head(self, request: web.BaseRequest, target: Target, end: bytes) -> bytes:
         own = forwarded(request.remote or "", self._scheme, target.host)
-        return request_head(request.method, request.raw_path, request.raw_headers, own + end)
+        fields = unencoded(request.raw_headers) if target.inset else request.raw_headers
+        return request_head(request.method, request.raw_path, fields, own + end)
 
 
 def measured(request: web.BaseRequest) -> tuple[int | None, bytes | None]:
@@ -175,6 +191,27 @@ async def pass_on(request: web.BaseRequest, answer: Answer) -> web.StreamRespons
     else:
         transport.write(start)
         stay = await stream(request, body, chunked="Content-Length" not in head.headers) and stay
+    await request.writer.drain()
+    return KEPT if stay else CLOSED
+
+
+async def pass_on_page(request: web.BaseRequest, answer: Answer, inset: bytes) -> web.StreamResponse:
+    """As `pass_on`, with `inset` where its head begins. A page without one passes as it is."""
+    head, body, transport = answer.head, answer.body, transport_of(request)
+    stay = request.keep_alive
+    first = bytearray()
+    try:
+        while place_in(first) is None and len(first) < LOOK_BYTES and (data := await body.readany()):
+            first += data
+    except (HttpProcessingError, ConnectionError):
+        raise Unreachable("the editor broke off", code="editor_gone") from None
+    told = head.headers.get("Content-Length")
+    page = with_inset(bytes(first), inset)
+    length = None if told is None else int(told) + len(page) - len(first)
+    transport.write(answer_head(head.code, head.reason, head.raw_headers, (b"\r\n" if stay else CLOSE) + framing(length)))
+    if page:
+        transport.writelines(chunk(page) if length is None else (page,))
+    stay = await stream(request, body, chunked=length is None) and stay
     await request.writer.drain()
     return KEPT if stay else CLOSED
 

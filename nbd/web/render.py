@@ -28,7 +28,7 @@ class Renderer:
     def __init__(self, origins: Origins) -> None:
         self._origins = origins
         self.static = {path.name: path.read_bytes() for path in sorted((FOLDER / "static").iterdir())}
-        self._version = hashlib.sha256(b"".join(self.static.values())).hexdigest()[:12]
+        self.version = hashlib.sha256(b"".join(self.static.values())).hexdigest()[:12]
         self._jinja = jinja2.Environment(
             loader=jinja2.FileSystemLoader(FOLDER / "templates"),
             autoescape=True,
@@ -38,7 +38,7 @@ class Renderer:
             auto_reload=False,
         )
         self._jinja.filters.update(FILTERS)
-        self._jinja.globals.update(version=self._version, pages=origins.pages, can_start=CAN_START, can_stop=CAN_STOP)
+        self._jinja.globals.update(version=self.version, pages=origins.pages, can_start=CAN_START, can_stop=CAN_STOP)
         self._jinja.globals.update(host=platform.node(), zone=zone)
         # A form may lead to a notebook's own address: the Open button does.
         self._policy = (

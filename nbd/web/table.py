@@ -77,6 +77,10 @@ class DoorTable:
     def mine(self, person: str) -> list[NotebookView]:
         return [row.view for row in self.notebooks.values() if row.view.owner == person]
 
+    def parked(self, notebook: str) -> bool:
+        row = self.notebooks.get(notebook)
+        return row is not None and row.view.state == "PARKED"
+
     def _swap(self) -> None:
         if self._filling is None:
             return

@@ -1,6 +1,7 @@
 """WebSockets after their handshake: bytes, copied both ways until an end closes or the right to them ends.
 
-Frames are not looked into: a message of any size passes, and a message costs one read and one write. A side that cannot take more pauses
+Frames are not put together, and a tap (traffic.py) looks at no more of a piece than its length and its first byte: a message of any size passes,
+and costs one read and one write. A side that cannot take more pauses
 the other side's reading, so that neither ever holds more than a socket buffer and the transport's high-water mark.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
+
+from .traffic import Tap
 
 
 class Right(NamedTuple):
@@ -19,17 +22,19 @@ class Right(NamedTuple):
 
 
 class Side(asyncio.Protocol):
-    """One end. `on_lost` is told when its connection is over."""
+    """One end. `on_lost` is told when its connection is over, `tapped` of every piece that comes from it."""
 
-    __slots__ = ("_on_lost", "_write", "far")
+    __slots__ = ("_on_lost", "_tapped", "_write", "far")
 
-    def __init__(self, far: asyncio.Transport, on_lost: Callable[[BaseException | None], None]) -> None:
+    def __init__(self, far: asyncio.Transport, on_lost: Callable[[BaseException | None], None], tapped: Callable[[bytes], None]) -> None:
         self.far = far
         self._write = far.write
+        self._tapped = tapped
         self._on_lost = on_lost
 
     def data_received(self, data: bytes) -> None:
         self._write(data)
+        self._tapped(data)
 
     def pause_writing(self) -> None:
         """What the far end sent does not fit into this one."""
@@ -48,13 +53,15 @@ class Side(asyncio.Protocol):
 class Tunnel:
     """Takes over both transports; whoever had them must not touch them again."""
 
-    def __init__(self, browser: asyncio.Transport, editor: asyncio.Transport, on_browser_lost: Callable[[BaseException | None], None]) -> None:
+    def __init__(
+        self, browser: asyncio.Transport, editor: asyncio.Transport, tap: Tap, on_browser_lost: Callable[[BaseException | None], None]
+    ) -> None:
         self._ends = (browser, editor)
         self._open = 2
         self._on_browser_lost = on_browser_lost
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        browser.set_protocol(Side(editor, self._browser_lost))
-        editor.set_protocol(Side(browser, self._editor_lost))
+        browser.set_protocol(Side(editor, self._browser_lost, tap.from_browser))
+        editor.set_protocol(Side(browser, self._editor_lost, tap.from_editor))
         for end in self._ends:
             if not end.is_closing():
                 end.resume_reading()

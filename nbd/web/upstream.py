@@ -19,6 +19,7 @@ from aiohttp.streams import StreamReader
 from .. import unixdoor
 from ..errors import Unreachable
 from ..unixdoor import Place
+from .traffic import Tally
 
 READ_AHEAD = 256 * 1024
 HEAD_LINE = 16 * 1024
@@ -45,11 +46,13 @@ class Gone(Unreachable):
 
 
 class Connection(BaseProtocol):
-    __slots__ = ("_answer", "_body", "_heard", "place", "since", "sound")
+    __slots__ = ("_answer", "_body", "_heard", "place", "since", "sound", "tally")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, place: Place) -> None:
         super().__init__(loop)
         self.place = place
+        self.tally = Tally()
+        """Of whoever has it: what it carries is counted there."""
         self.sound = True
         """Nothing odd happened: it may carry another request."""
         self.since = loop.time()
@@ -76,6 +79,7 @@ class Connection(BaseProtocol):
         self._body = None
         self._answer = self._loop.create_future()
         self.since = self._loop.time()
+        self.tally.relayed += len(head)
         self.transport.write(head)
         return self._answer
 
@@ -84,6 +88,7 @@ class Connection(BaseProtocol):
         if self.transport is None:
             raise Gone("the editor closed the connection during an upload", untouched=False)
         self.since = self._loop.time()
+        self.tally.relayed += sum(map(len, data))
         self.transport.writelines(data)
         if self._paused:
             await self._drain_helper()
@@ -103,6 +108,7 @@ class Connection(BaseProtocol):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self.tally.relayed += len(data)
         if self._parser is None or (data and self._body is not None and self._body.is_eof()):
             self.abort()
             return

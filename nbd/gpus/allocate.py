@@ -6,8 +6,8 @@ One pure function over what NVML shows and what is leased. Three promises, each 
 * a request that can be granted is granted;
 * a refusal names the obstacle of every card that does not fit, because that list is what the waiting person reads.
 
-Preference: the tightest fit (the least unpromised memory that is enough: big cards stay free for who needs them, and a shared card is filled
-before another is opened). Among equally tight choices: cards joined by NVLink, then cards on one NUMA node, then cards that already hold
+Preference: the cards that the request names; then the tightest fit (the least unpromised memory that is enough: big cards stay free for who needs
+them, and a shared card is filled before another is opened). Among equally tight choices: cards joined by NVLink, then cards on one NUMA node, then cards that already hold
 shared leases, then the uuid, so that the same question has the same answer.
 """
 
@@ -53,19 +53,25 @@ def allocate(
             obstacles.append(obstacle)
 
     if len(fitting) >= request.count:
-        chosen = prefer(fitting, by_card, request.count)
+        wished = [card for card in fitting if card.uuid in request.prefer][: request.count]
+        others = [card for card in fitting if card not in wished]
+        chosen = [*wished, *prefer(others, by_card, request.count - len(wished))]
         return Grant(tuple(card.uuid for card in chosen), describe(chosen))
     return Refusal(tuple(obstacles), summarise(obstacles, len(fitting), request), request.count, len(fitting))
 
 
 def unfit(card: Card, box: Sequence[Card], request: Request) -> Obstacle | None:
     """Why `card` would not serve `request` even if nobody held it. What never changes is named before what may pass."""
-    for reason in (wrong_kind(card, box, request), wrong_model(card, request), too_small(card, request)):
+    for reason in (not_among(card, request), wrong_kind(card, box, request), wrong_model(card, request), too_small(card, request)):
         if reason:
             return Obstacle(card.uuid, reason, for_now=False)
     parent = next((other for other in box if other.uuid == card.parent), None)
     quarantine = card.quarantine or (parent.quarantine if parent else None)
     return Obstacle(card.uuid, f"is out of service: {quarantine}", for_now=True) if quarantine else None
+
+
+def not_among(card: Card, request: Request) -> str | None:
+    return "is not one of those asked for" if request.only and card.uuid not in request.only else None
 
 
 def wrong_kind(card: Card, box: Sequence[Card], request: Request) -> str | None:

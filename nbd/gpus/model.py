@@ -45,6 +45,10 @@ class Request:
     """VRAM that each card must have: in total when exclusive, still unpromised when shared."""
     sharing: Sharing = Sharing.EXCLUSIVE
     mig_profile: str | None = None
+    only: tuple[str, ...] = ()
+    """These cards and no others, by uuid; empty accepts every card."""
+    prefer: tuple[str, ...] = ()
+    """Of those that fit, these first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,18 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Parked:
+    """What a notebook had on its cards when it was parked, and what it takes to bring it back."""
+
+    since: float
+    """Seconds since the epoch."""
+    memory: Mapping[str, int]
+    """Bytes by card, for each card that it held."""
+    wanted: bool = False
+    """Somebody wants it back: it stands in line for its cards, also after a restart of nbd."""
+
+
+@dataclass(frozen=True, slots=True)
 class Notebook:
     """What is durable of a notebook; also the label on its container, from which a lost state file is rebuilt."""
 
@@ -134,6 +146,8 @@ class Notebook:
     """What the person attached."""
     attached: tuple[AttachedAt, ...] = ()
     """What the current run sees of attached data, the profile's too."""
+    parked: Parked | None = None
+    """In state RUNNING: a park has begun, and is finished or undone."""
     kept: Kept | None = None
     idle: Mapping[str, str] = field(default_factory=dict)
     """Its person's own idle settings, tighter than the profile's, as they wrote them."""

@@ -221,11 +221,13 @@ def trouble(error: sqlite3.Error | OSError, file: Path | None = None) -> NbdErro
 
 
 LOOSE = (sqlite3.Error, OSError)
+BUSY_SECONDS = 0.5
+"""Who holds it does so for good: another program of the same kind that is just ending."""
 
 
 def open_loose(file: Path, schema: str) -> sqlite3.Connection:
     """A file of copies, which may be lost: safe from a killed program, not written through at each change. Raises what is in LOOSE."""
-    connection = sqlite3.connect(file, timeout=5.0, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         file.chmod(0o600)
         # Alone with it, SQLite maps no file: a page of one that a full disk cannot hold is the end of the whole process (SIGBUS).

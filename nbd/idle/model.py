@@ -161,6 +161,10 @@ class Look:
     door: DoorLook | None = None
     probe: ProbeLook | None = None
     unknown: tuple[Unknown, ...] = ()
+    state: str = "RUNNING"
+    """Of the notebook. What parking it costs is not its own work: looks in two states are not compared."""
+    kept_until: float | None = None
+    """Its person asked for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,8 @@ class Site:
     asks_editor: bool = True
     """Whether its editor can be asked at all."""
     probes: bool = False
+    over_network: bool = False
+    """Whether the door reaches its editor by its network: then what the door relayed is in the network's bytes, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +253,8 @@ class Policy:
     """Minutes of the local day, from and to, in which nobody can answer a warning: nothing is frozen or stopped for idleness."""
     shadow: bool = False
     """Say what would be done, and do nothing."""
+    sample_every: float = 10.0
+    """What is older than one and a half of these is nothing to act on."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Key to whose word it is: "the admin's default", "profile gpu-small", "you"."""
 
@@ -260,6 +268,10 @@ class Verdict:
     """How much of the time since the last work was seen, and seen to be idle; what could not be seen is not in it."""
     reasons: tuple[str, ...] = ()
     """The heaviest first, each with its age as of the verdict: "pid 4711 python used 63 % of GPU-1a2b 4 s ago"."""
+    kept_only: bool = False
+    """Active by its person's word alone: that is no reason to give it a card."""
+    expired: bool = False
+    """Idle, but for what is only claimed, and nobody was there for `max_session`."""
     ask: bool = False
     """Something claims to work and nothing measures it, for longer than it may: only its person knows."""
 
@@ -283,11 +295,14 @@ class Situation:
     abilities: Abilities
     started: float
     """When this run began, by the monotonic clock."""
-    local_minute: int
+    local_minute: float
     """Of the day, by the wall clock here: for quiet hours."""
     warned: Mapping[Step, float] = field(default_factory=dict)
     """When each step was announced. Forgotten when the notebook works again."""
+    end_told: float | None = None
+    """When the end of this run (`max_running`) was last announced. Not forgotten when it works again."""
     asked: float | None = None
+    """When its person was last asked in this stretch."""
     kept_until: float | None = None
 
 

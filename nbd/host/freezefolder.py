@@ -1,6 +1,6 @@
 """Where frozen notebooks lie: one folder each, with CRIU's image, what it was made of, and a mark once all of it is on the disk.
 
-    FOLDER/NOTEBOOK/begun.json    which container, and where Podman keeps it
+    FOLDER/NOTEBOOK/begun.json    which container, where Podman keeps it, and which boot it was
                     image/        CRIU's files; Podman's `checkpoint` is a link to it
                     whole.json    written last: how many bytes
 
@@ -23,8 +23,9 @@ from . import commands
 from .fileops import FileOps, synced
 
 BEGUN, WHOLE, IMAGE, LINK = "begun.json", "whole.json", "image", "checkpoint"
-INVENTORY, NETWORK = "inventory.img", "network.status"
-LEFT_BY_PODMAN = ("dump.log", "restore.log", "stats-dump", "stats-restore", "devshm-checkpoint.tar", NETWORK, "config.dump", "spec.dump")
+INVENTORY = "inventory.img"
+SHARED_MEMORY = "devshm-checkpoint.tar"
+LEFT_BY_PODMAN = ("dump.log", "restore.log", "stats-dump", "stats-restore", SHARED_MEMORY, "network.status", "config.dump", "spec.dump")
 LOG_BYTES = 1 << 20
 ERASE_SECONDS = 120.0
 
@@ -34,6 +35,8 @@ class Begun:
     container: str
     bundle: Path
     """Podman's folder of the container."""
+    boot: str = ""
+    """In which life of the box."""
 
 
 class FreezeFolder:
@@ -55,7 +58,7 @@ class FreezeFolder:
         folder = self.path(notebook)
         try:
             folder.mkdir(mode=0o700, parents=True)
-            words = {"container": begun.container, "bundle": str(begun.bundle)}
+            words = {"container": begun.container, "bundle": str(begun.bundle), "boot": self.boot()}
             self._files.write_synced(folder / BEGUN, json.dumps(words).encode())
             (folder / IMAGE).mkdir(mode=0o700)
             self._files.sync_folder(folder)
@@ -68,7 +71,11 @@ class FreezeFolder:
 
     def begun(self, notebook: str) -> Begun | None:
         words = self._read(self.path(notebook) / BEGUN)
-        return Begun(words["container"], Path(words["bundle"])) if words.keys() >= {"container", "bundle"} else None
+        known = words.keys() >= {"container", "bundle", "boot"}
+        return Begun(words["container"], Path(words["bundle"]), words["boot"]) if known else None
+
+    def boot(self) -> str:
+        return (self._proc / "sys/kernel/random/boot_id").read_text().strip()
 
     def link(self, notebook: str, begun: Begun) -> None:
         """Podman's link to the image is there: somebody may have tidied up."""
@@ -90,15 +97,12 @@ class FreezeFolder:
         count = self._read(self.path(notebook) / WHOLE).get("bytes")
         return count if isinstance(count, int) else None
 
-    def written(self, notebook: str) -> tuple[bool, bool]:
-        """Whether CRIU's inventory is there, and Podman's last file."""
-        begun = self.begun(notebook)
-        inventory = (self.path(notebook) / IMAGE / INVENTORY).exists()
-        return inventory, begun is not None and (begun.bundle / NETWORK).exists()
+    def has_inventory(self, notebook: str) -> bool:
+        return (self.path(notebook) / IMAGE / INVENTORY).exists()
 
     def bytes(self, notebook: str) -> int:
         begun = self.begun(notebook)
-        files = [*(self.path(notebook) / IMAGE).glob("*"), *([begun.bundle / "devshm-checkpoint.tar"] if begun else [])]
+        files = [*(self.path(notebook) / IMAGE).glob("*"), *([begun.bundle / SHARED_MEMORY] if begun else [])]
         return sum(found.stat().st_blocks * 512 for found in files if found.exists())
 
     def mark(self, notebook: str) -> int:

@@ -85,7 +85,7 @@ class PodmanFreezer:
         if await self.image(notebook):
             await self.forget(notebook)
         seconds = seconds_for(self._group.memory(body.process.pid, body.id))
-        begun = Begun(body.id, body.bundle)
+        begun = Begun(body.id, body.bundle, self._folder.boot())
         try:
             self._folder.begin(notebook, begun)
             await self._podman.ask(Call("POST", f"/containers/{body.id}/checkpoint", OPTIONS, seconds=seconds))
@@ -163,8 +163,9 @@ class PodmanFreezer:
         raise said
 
     def _is_whole(self, notebook: str, begun: Begun) -> bool:
-        inventory, network = self._folder.written(notebook)
-        return whole(Traces(mark=False, inventory=inventory, network=network, living=bool(self._processes.of_container(begun.container))))
+        living = bool(self._processes.of_container(begun.container))
+        same_boot = begun.boot == self._folder.boot()
+        return whole(Traces(mark=False, inventory=self._folder.has_inventory(notebook), same_boot=same_boot, living=living))
 
     async def _mend(self, container: str) -> None:
         for pid in sorted(self._processes.of_container(container))[:1]:

@@ -1,8 +1,8 @@
 """What can be frozen, what an image on the disk is worth, and what CRIU's log means. Pure: facts in, a value with its reason out.
 
 Theory. CRIU writes the inventory of an image last, and ends the processes only after that. So of processes that are gone and an image with an
-inventory it is known that the image has all of them, whoever was killed meanwhile. Podman then saves /dev/shm and, last, what the network was.
-What has both, and no process any more, is whole; nbd's own mark says in addition that it is on the disk and not only in memory.
+inventory it is known that the image has all of them, whoever was killed meanwhile. Until the box goes down: then only what nbd has marked counts,
+for the mark is written when all of it is on the disk and not only in memory.
 """
 
 from __future__ import annotations
@@ -99,14 +99,14 @@ class Traces:
     mark: bool
     """nbd wrote that all of it is on the disk."""
     inventory: bool
-    network: bool
-    """Podman's last file is there."""
+    same_boot: bool
+    """The box has not gone down since."""
     living: bool
     """Processes of the container are."""
 
 
 def whole(traces: Traces) -> bool:
-    return traces.mark or (traces.inventory and traces.network and not traces.living)
+    return traces.mark or (traces.inventory and traces.same_boot and not traces.living)
 
 
 class Outcome(StrEnum):

@@ -7,8 +7,8 @@ One pure function over what NVML shows and what is leased. Three promises, each 
 * a refusal names the obstacle of every card that does not fit, because that list is what the waiting person reads.
 
 Preference: the cards that the request names; then the tightest fit (the least unpromised memory that is enough: big cards stay free for who needs
-them, and a shared card is filled before another is opened). Among equally tight choices: cards joined by NVLink, then cards on one NUMA node, then cards that already hold
-shared leases, then the uuid, so that the same question has the same answer.
+them, and a shared card is filled before another is opened). Among equally tight choices: cards joined by NVLink, then cards on one NUMA node,
+then cards that already hold shared leases, then the uuid, so that the same question has the same answer.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ async def run(settings: DoorSettings, stop: asyncio.Event, listening: socket.soc
     )
     following = asyncio.create_task(core.follow(table), name="follow core")
     sweeping = asyncio.create_task(sweep(table, tunnels, pool), name="sweep")
-    counting = asyncio.create_task(tell_again_and_again(traffic, core), name="tell what passes")
+    counting = asyncio.create_task(tell_again_and_again(traffic, core, settings.tell_seconds), name="tell what passes")
     listener = await loop.create_server(server, sock=listening, backlog=BACKLOG)
     log.info("the door is at %s", origins.pages)
     try:

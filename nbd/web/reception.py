@@ -41,7 +41,8 @@ class Reception:
                 trouble = error
         if for_person(visit.request):
             return self.render.page(visit, "away.html", status=503, notebook=row.view, ready=False, trouble=trouble)
-        told = f"{row.view.name} is {row.view.state.lower()}: {row.view.sentence}"
+        state, sentence = row.view.state.lower(), row.view.sentence
+        told = f"{row.view.name} is {sentence if sentence.startswith(state) else f'{state}: {sentence}'}"
         hint = "it wakes when its person opens it" if row.view.state == FROZEN else row.view.hint
         return self.render.problem(visit, Unreachable(told, hint=hint, code="notebook_away"), to_person=False)
 

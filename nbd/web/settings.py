@@ -19,6 +19,8 @@ class DoorSettings:
     """The pages are on this name, each notebook on `<id>.` of it."""
     scheme: str = "http"
     """What people type: "https" where something in front of the door ends TLS. Decides the cookies' Secure flag."""
+    tell_seconds: float = 5.0
+    """How often core hears what passed to and from the notebooks."""
     stop_seconds: float = 5.0
     """How long running answers may take to end when the door stops."""
 

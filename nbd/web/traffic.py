@@ -34,8 +34,7 @@ ANSWER_SECONDS = 0.25
 CLOCK_SECONDS = 1.0
 """From here on a steady rhythm is no typing."""
 CLOCK_SHARE = 0.04
-EVERY_SECONDS = 5.0
-HURRIED_SECONDS = 0.5
+HURRIED_SECONDS = 0.2
 MOST_WAIT_SECONDS = 30.0
 DATA_FRAMES = frozenset({0x0, 0x1, 0x2})
 log = logging.getLogger(__name__)
@@ -120,7 +119,7 @@ class Traffic:
     def tap(self, notebook: str, path: str) -> Tap:
         """For a new WebSocket of a notebook."""
         tally = self.of(notebook)
-        if not SPOKEN.search(path):
+        if not SPOKEN.match(path):
             return Meter(tally)
         return Ear(tally, self._clock, lambda: self.hurry.set() if self._parked(notebook) else None)
 
@@ -145,19 +144,19 @@ class Listener(Protocol):
         """Raises NbdError where core did not hear it."""
 
 
-async def tell_again_and_again(traffic: Traffic, core: Listener) -> None:
-    """All counts every few seconds, for ever, at once when it hurries. One that is not heard is not repeated: the next has all of it."""
-    wait = EVERY_SECONDS
+async def tell_again_and_again(traffic: Traffic, core: Listener, every_seconds: float) -> None:
+    """All counts every so often, for ever, at once when it hurries. One that is not heard is not repeated: the next has all of it."""
+    wait = every_seconds
     while True:
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait - HURRIED_SECONDS):
+            async with asyncio.timeout(wait):
                 await traffic.hurry.wait()
         traffic.hurry.clear()
         try:
             await core.tell_traffic(traffic.report())
-            wait = EVERY_SECONDS
+            wait = every_seconds
         except NbdError as error:
             log.debug("core did not hear what passed: %s", error)
             wait = min(2 * wait, MOST_WAIT_SECONDS)
-        # Who types on, hurries again: twice in a second is enough.
+        # Who types on, hurries again: a few times in a second is enough.
         await asyncio.sleep(HURRIED_SECONDS)

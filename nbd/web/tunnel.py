@@ -1,8 +1,8 @@
 """WebSockets after their handshake: bytes, copied both ways until an end closes or the right to them ends.
 
 Frames are not put together, and a tap (traffic.py) looks at no more of a piece than its length and its first byte: a message of any size passes,
-and costs one read and one write. A side that cannot take more pauses
-the other side's reading, so that neither ever holds more than a socket buffer and the transport's high-water mark.
+and costs one read and one write. A side that cannot take more pauses the other side's reading, so that neither ever holds more than a socket
+buffer and the transport's high-water mark.
 """
 
 from __future__ import annotations

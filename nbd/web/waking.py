@@ -14,5 +14,5 @@ def person_opens(ask: Ask, *, user: str | None, purpose: str, referer: str | Non
     that says neither a mode nor a user is believed to be old."""
     if ask.method != "GET" or ask.upgrade or "prefetch" in purpose or ask.dest not in (None, "document"):
         return False
-    by_hand = user == "?1" or (user is None and ask.mode is None)
+    by_hand = user == "?1" or (user is None and not ask.mode)
     return by_hand and asked_for(ask.site, referer, trusted)

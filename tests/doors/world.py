@@ -74,7 +74,7 @@ async def world(folder: Path) -> AsyncIterator[World]:
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
     core.origin = f"http://{{host}}localhost:{port}"
-    settings = DoorSettings(folder / "core.sock", f"127.0.0.1:{port}", stop_seconds=0.2)
+    settings = DoorSettings(folder / "core.sock", f"127.0.0.1:{port}", tell_seconds=0.05, stop_seconds=0.2)
     stop = asyncio.Event()
     core.put(notebook(ADA, "ada", "fold"), folder / "editor.sock")
     core.put(notebook(BOB, "bob", "train"), folder / "editor.sock")

@@ -33,6 +33,7 @@ from nbd.messages import (
 )
 
 from .core_home import FakeHome
+from .core_idle import FakeIdle
 
 ALIVE_SECONDS = 5.0
 
@@ -59,6 +60,7 @@ class FakeCore:
         self.gpus = GpusView((), simulated=False, reason="this machine has no GPU driver")
         self.home: HomeView | None = None
         self.kept = FakeHome()
+        self.idle = FakeIdle()
         self.log = ""
         self.calls: list[str] = []
         self.refusal: NbdError | None = None
@@ -142,6 +144,7 @@ class FakeCore:
                 web.get("/v1/gpus", api.gpus),
                 web.post("/v1/logout", api.logout),
                 *self.kept.routes(api.who, lambda: self.home),
+                *self.idle.routes(self, api.mine),
             ]
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
@@ -194,7 +197,7 @@ class Api:
         return said(Redeemed(token, self._core.add(token, replace(sign_in, token_sha256=digest(token)))))
 
     async def show(self, request: web.Request) -> web.Response:
-        return said(self._mine(request))
+        return said(self.mine(request))
 
     async def start(self, request: web.Request) -> web.Response:
         who = self.who(request)
@@ -208,23 +211,23 @@ class Api:
         return said(self._core.put(replace(view, state="STARTING", sentence="is starting")))
 
     async def stop(self, request: web.Request) -> web.Response:
-        view = self._mine(request)
+        view = self.mine(request)
         self._core.calls.append(f"stop {view.name}")
         return said(self._core.put(replace(view, state="STOPPED", sentence="was stopped by you")))
 
     async def delete(self, request: web.Request) -> web.Response:
-        view = self._mine(request)
+        view = self.mine(request)
         self._core.calls.append(f"delete {view.name}")
         self._core.remove(view.id)
         return web.Response(status=204)
 
     async def open(self, request: web.Request) -> web.Response:
-        view = self._mine(request)
+        view = self.mine(request)
         origin = self._core.origin.format(host=f"{view.id}.")
         return said(OpenAnswer(f"{origin}/.nbd/enter?ticket={self._core.ticket(view.owner, view.id)}", time.time() + 60))
 
     async def logs(self, request: web.Request) -> web.Response:
-        self._mine(request)
+        self.mine(request)
         return web.Response(text=self._core.log)
 
     async def profiles(self, request: web.Request) -> web.Response:
@@ -243,7 +246,7 @@ class Api:
                 self._core.sign_out(self._core.tokens[key])
         return web.Response(status=204)
 
-    def _mine(self, request: web.Request) -> NotebookView:
+    def mine(self, request: web.Request) -> NotebookView:
         view = self._core.notebooks.get(request.match_info["id"])
         if view is None or view.owner != self.who(request):
             raise NotFound("there is no such notebook")

@@ -49,6 +49,9 @@ class Editor:
                 web.get("/empty", self._empty),
                 web.get("/cookies", self._cookies),
                 web.get("/ws", self._websocket),
+                web.get("/terminals/websocket/{number}", self._websocket),
+                web.get("/page", self._page),
+                web.get("/lab/page", self._page),
                 web.route("*", "/echo", self._echo),
                 web.route("*", "/refuse", self._refuse),
                 web.route("*", "/{rest:.*}", self._small),
@@ -66,6 +69,22 @@ class Editor:
     async def _small(self, request: web.Request) -> web.Response:
         self.seen.append(request)
         return web.Response(body=SMALL, headers={"X-Editor": "yes"}, content_type="text/plain")
+
+    async def _page(self, request: web.Request) -> web.StreamResponse:
+        """An HTML page, as the query wants it."""
+        self.seen.append(request)
+        query = request.query
+        body = query.get("body", "<!doctype html><html><HEAD lang=en><title>t</title></head><body>hello</body></html>").encode()
+        headers = {"Content-Type": query.get("type", "text/html; charset=utf-8")}
+        headers |= {name: query[name] for name in ("Content-Encoding", "Content-Disposition") if name in query}
+        if "pieces" not in query:
+            return web.Response(status=int(query.get("code", "200")), body=body, headers=headers)
+        answer = web.StreamResponse(headers=headers)
+        await answer.prepare(request)
+        for at in range(0, len(body), int(query["pieces"])):
+            await answer.write(body[at : at + int(query["pieces"])])
+            await asyncio.sleep(0)
+        return answer
 
     async def _big(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(request)

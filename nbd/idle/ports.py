@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..unixdoor import Place
-from .model import Abilities, Counters, EditorLook, GpuLook, ProbeLook
+from .judge import Standing
+from .model import Abilities, Counters, Decision, EditorLook, GpuLook, Policy, ProbeLook, Sample, Step, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +102,41 @@ class Records(Protocol):
 
     async def keep_only(self, notebooks: Collection[str]) -> None:
         """Those of others go."""
+
+
+class Clock(Protocol):
+    boot: str
+    """Which boot of the box `steady` counts from."""
+
+    def steady(self) -> float:
+        """Seconds of the monotonic clock."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+
+    def local_minute(self) -> float:
+        """Of the day, where this box stands."""
+
+    def text(self, moment: float | None) -> str:
+        """A moment of the monotonic clock as this box's wall clock says it: "14:32", or with the day where that is another; empty for None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """What was known of a run before nbd was started again."""
+
+    standing: Standing
+    warned: Mapping[Step, float] = field(default_factory=dict)
+    asked: float | None = None
+    end_told: float | None = None
+
+
+class Diary(Protocol):
+    """The last day of each notebook."""
+
+    async def resume(self, notebook: str, run: str, policy: Policy) -> Resumed | None:
+        """None where nothing of this run is known, or nothing that this boot can go on with."""
+
+    async def note(self, notebook: str, run: str, sample: Sample, verdict: Verdict) -> None: ...
+
+    async def happened(self, notebook: str, run: str, decision: Decision) -> None: ...

@@ -220,6 +220,21 @@ class Lives:
         message = "its container was gone when nbd looked: the box was restarted, or somebody removed it"
         await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", message, ""))
 
+    async def frozen(self, notebook: str) -> None:
+        """Its freeze was cut off when all but the word was done."""
+        self.unwatch(notebook)
+        await self._roster.change(notebook, State.FROZEN)
+        await self._stopper.release(notebook)
+
+    async def lost(self, notebook: str, why: str) -> None:
+        """What it was frozen in cannot be thawed."""
+        self.unwatch(notebook)
+        hint = f"start it again: nbctl start {self._roster.get(notebook).name}"
+        await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", why, hint))
+
+    async def drop_image(self, notebook: str) -> None:
+        await self.chore(notebook, "removing what it was frozen in", lambda: self._parts.freezer.forget(notebook))
+
     async def chore(self, notebook: str, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Something small that must not meet a start: it is done as the notebook's task, and a start asked for meanwhile comes after it."""
         try:

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import secrets
 import string
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -24,7 +24,23 @@ from ..messages import StartRequest
 from ..profiles import Profile
 from .lives import Hands, Lives, Offered, Rules, everything
 from .model import LIVE, USING, Notebook, State, Want, checked_name
-from .reconcile import Action, Adopt, Begin, Discard, Ended, Finish, FreeLease, Restore, Seen, Vanished, World, plan
+from .reconcile import (
+    Action,
+    Adopt,
+    Begin,
+    Discard,
+    DropImage,
+    Ended,
+    Finish,
+    FreeLease,
+    Lost,
+    Recover,
+    Restore,
+    Seen,
+    Vanished,
+    World,
+    plan,
+)
 from .roster import Roster
 from .starter import Parts, no_capacity
 
@@ -49,6 +65,8 @@ class Manager:
         """Set once what runs was compared with what is wanted."""
         self._deciding = asyncio.Lock()
         """Held from reading what is wanted of a notebook to having written what is wanted now, so that ten who ask at once make one."""
+        self.wake: Callable[[str], Awaitable[None]] = nobody_sleeps
+        """What brings back a notebook that rests when somebody asks for it."""
 
     async def start(self, owner: str, request: StartRequest, offered: Offered = everything) -> tuple[Notebook, bool]:
         """The notebook, on its way up, and whether this call began that. Asking again for one that is up or coming changes nothing.
@@ -65,6 +83,7 @@ class Manager:
             # Also for a start that waits for the store just now: it asks again, and need not wait any more.
             await self._protector.accept(owner)
         if row and row.want is Want.RUNNING:
+            await self.wake(row.id)
             return row, False
         profile = self._lives.profile(request.profile or (row.profile if row else self._rules.default_profile), offered)
         wanted = profile.gpu_request(request.gpus)
@@ -107,11 +126,13 @@ class Manager:
         busy = self._tasks.busy()
         seen = await self._parts.containers.seen()
         leased = {lease.notebook for lease in await self._parts.leases.leases()}
+        images = await self._images()
         rows = {row.id: row for row in self._roster.all()}
-        actions = plan(World(tuple(rows.values()), seen, busy | self._tasks.busy(), self._lives.watched(), leased))
+        actions = plan(World(tuple(rows.values()), seen, busy | self._tasks.busy(), self._lives.watched(), leased, images))
         if any(isinstance(action, (Adopt, Restore)) for action in actions):
-            # Before anybody can be given a card: what runs holds the cards that its label names, whatever the state says.
-            await self._parts.gpus.rebuild(await self._parts.containers.leases())
+            # Before anybody can be given a card: what runs, and is not known to have given its cards back, holds those that its label names.
+            known = leased | {row.id for row in rows.values() if row.state is State.PARKED}
+            await self._parts.gpus.rebuild([lease for lease in await self._parts.containers.leases() if lease.notebook not in known])
         for notebook, group in groupby(actions, key=subject):
             async with self._deciding:
                 await self._repair(notebook, tuple(group), rows.get(notebook))
@@ -204,6 +225,25 @@ class Manager:
                 tasks.follow(notebook, lives.stop(notebook))
             case FreeLease(notebook):
                 tasks.follow(notebook, lives.free(notebook))
+            case Recover(notebook):
+                tasks.follow(notebook, lives.frozen(notebook))
+            case Lost(notebook, reason):
+                tasks.follow(notebook, lives.lost(notebook, reason))
+            case DropImage(notebook):
+                tasks.follow(notebook, lives.drop_image(notebook))
+
+    async def _images(self) -> Mapping[str, bool | None]:
+        """Who has something to be thawed from, and whether it is whole; None where that cannot be known yet."""
+        found: dict[str, bool | None] = {}
+        for notebook in await self._parts.freezer.images():
+            try:
+                image = await self._parts.freezer.image(notebook)
+            except NbdError as error:
+                log.info("%s: what it was frozen in cannot be judged yet: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
+                found[notebook] = None
+            else:
+                found |= {} if image is None else {notebook: image.whole}
+        return found
 
     async def _sweep(self, seen: Sequence[Seen], busy: frozenset[str]) -> None:
         """Networks and folders of notebooks that neither live nor have a container."""
@@ -212,6 +252,10 @@ class Manager:
         keep = {item.notebook for item in seen} | {row.id for row in self._roster.all() if row.state in LIVE} | busy | self._tasks.busy()
         for notebook in there - keep:
             self._tasks.follow(notebook, self._lives.sweep(notebook))
+
+
+async def nobody_sleeps(notebook: str) -> None:
+    return None
 
 
 def subject(action: Action) -> str:

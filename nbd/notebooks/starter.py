@@ -27,6 +27,7 @@ from .image_trouble import absent
 from .images import Images
 from .model import USING, Notebook, Occupant, Phase
 from .ports import Containers, EditorDoor, Folders, Gpus, Homes, Leases, Logs, Networks, People, Process, Processes
+from .rest.ports import Freezer
 from .roster import Passing, Roster
 
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class Parts:
     leases: Leases
     images: Images
     clocks: Clocks
+    freezer: Freezer
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class Stopper:
         # By name too: a start that was cut off may have made a container whose id was never written down.
         for container in {row.container, spec.container_name(row)} - {None}:
             await self._parts.containers.remove(str(container))
+        await self._try(notebook, "what it was frozen in", self._parts.freezer.forget(notebook))
         await self._try(notebook, "its network", self._parts.networks.remove(notebook))
         await self._try(notebook, "its folder", self._parts.folders.remove(notebook))
         if not keep_lease:

@@ -25,6 +25,7 @@ from nbd.notebooks.stopper import Stopper
 from nbd.notebooks.tasks import Tasks
 from nbd.profiles import Profile, parse_profile
 from tests.fakes.driver import FakeDriver, FakeSpecs
+from tests.fakes.freezer import FakeFreezer
 from tests.fakes.images import FakeImageStore
 from tests.fakes.leases import MemoryLeases
 from tests.fakes.machine import (
@@ -69,6 +70,7 @@ class Household:
     now: float = 1_000_000.0
 
     def __post_init__(self) -> None:
+        self.freezer = FakeFreezer(self.machine)
         self.build()
 
     def build(self) -> None:
@@ -77,7 +79,7 @@ class Household:
         clocks = Clocks(lambda: self.now, time.monotonic)
         parts = Parts(
             FakeContainers(machine, instance), FakeNetworks(machine), FakeProcesses(machine), FakeEditors(machine), FakeHomes(machine),
-            FakeFolders(machine), FakeLogs(), FakePeople(), pool, self.leases, Images(FakeImageStore(machine)), clocks,
+            FakeFolders(machine), FakeLogs(), FakePeople(), pool, self.leases, Images(FakeImageStore(machine)), clocks, self.freezer,
         )  # fmt: skip
         self.pool, self.roster, self.news = pool, Roster(self.store), HomeNews(lambda: self.now)
         house = House(instance, "localhost/nbd/", HostLimits(20_000, 16_000, 8, 64 * GIB), RULES.ready_seconds)

@@ -1,0 +1,223 @@
+"""Looks at every running notebook, judges, tells, and does what is due. The only place where something happens because nobody works.
+
+Each pass: look (looker.py), sample, judge, decide (all pure), record, act. A defect in one notebook's turn is its own and ends nobody's; a pass that
+finds nothing out touches nobody, for unknown is never idle. What a pass cannot finish the next one sees again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ..errors import NbdError
+from ..idlemessages import IdleBrief, NextView, NoticeKind, NoticeView, TrafficReport
+from . import agenda, evidence, judge
+from .judge import Standing
+from .looker import Looker
+from .model import ACTS, Abilities, Decision, Look, Mood, Policy, Sample, Site, Situation, Step, Verdict
+from .ports import Acts, Clock, Crier, Diary, Subject
+from .words import key_of, rule
+
+log = logging.getLogger(__name__)
+ABILITIES_SECONDS = 60.0
+"""What can be done to a notebook is asked again after so long, and before it is done."""
+LEAST_PAUSE_SECONDS = 0.5
+KEEP_SECONDS = 2 * 3600.0
+"""What one click in a notice keeps a notebook for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    looker: Looker
+    acts: Acts
+    crier: Crier
+    diary: Diary
+    clock: Clock
+    policy: Callable[[Subject], Policy]
+    """What holds for it now: profiles and settings change while notebooks run."""
+    tell: Callable[[str, IdleBrief | None], None]
+    """Whoever watches the notebook."""
+    probes: Callable[[str], bool]
+    """Whether a profile has a probe."""
+
+
+@dataclass(slots=True)
+class Case:
+    """What is known of one run of one notebook."""
+
+    subject: Subject
+    policy: Policy
+    standing: Standing
+    look: Look | None = None
+    sample: Sample | None = None
+    warned: Mapping[Step, float] = field(default_factory=dict)
+    asked: float | None = None
+    end_told: float | None = None
+    abilities: tuple[float, Abilities] | None = None
+    verdict: Verdict | None = None
+    decision: Decision | None = None
+    notice: NoticeView | None = None
+
+
+class Monitor:
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self.cases: dict[str, Case] = {}
+        """By notebook: those that run or are parked, as the last pass saw them."""
+        self._hurry = asyncio.Event()
+
+    async def run(self, every: Callable[[], float]) -> None:
+        """Until it is cancelled. `every`: seconds between two passes."""
+        while True:
+            began = self._means.clock.steady()
+            self._hurry.clear()
+            try:
+                await self.look()
+            except NbdError as error:
+                log.warning("idle notebooks could not be looked at: %s", error)
+            except Exception:  # its last door: the journal gets the traceback, and the next pass may go well
+                log.exception("a look at idle notebooks met a defect")
+            await asyncio.sleep(LEAST_PAUSE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, began + every() - self._means.clock.steady())):
+                    await self._hurry.wait()
+
+    async def look(self) -> None:
+        """One pass over all."""
+        subjects = await self._means.acts.subjects()
+        before, self.cases = self.cases, {}
+        for subject in subjects:
+            self.cases[subject.notebook] = await self._case(subject, before.get(subject.notebook))
+        for notebook in before.keys() - self.cases.keys():
+            self._means.tell(notebook, None)
+        looks = await self._means.looker.look(subjects, {one for one, case in self.cases.items() if self._near(case)})
+        for notebook, look in looks.items():
+            try:
+                await self._turn(self.cases[notebook], look)
+            except NbdError as error:
+                log.warning("%s: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
+            except Exception:  # one notebook's defect must not keep the others from their turn
+                log.exception("the turn of %s met a defect", notebook, extra={"NBD_NOTEBOOK": notebook})
+
+    def heard(self, report: TrafficReport) -> None:
+        """What the web door counted. One that rests is not kept waiting by its person for the next pass."""
+        touched = self._means.looker.heard(report)
+        if any(notebook in self.cases and self.cases[notebook].subject.state == agenda.PARKED for notebook in touched):
+            self._hurry.set()
+
+    def hurry(self) -> None:
+        """Something was said that changes what is due."""
+        self._hurry.set()
+
+    def situation(self, case: Case, abilities: Abilities) -> Situation:
+        subject, clock = case.subject, self._means.clock
+        return Situation(
+            state=subject.state,
+            abilities=abilities,
+            started=clock.steady() - max(0.0, clock.wall() - subject.started),
+            local_minute=clock.local_minute(),
+            warned=case.warned,
+            end_told=case.end_told,
+            asked=case.asked,
+            kept_until=subject.kept_until,
+        )
+
+    async def _case(self, subject: Subject, before: Case | None) -> Case:
+        policy = self._means.policy(subject)
+        if before and before.subject.container == subject.container:
+            before.subject, before.policy = subject, policy
+            return before
+        known = await self._means.diary.resume(subject.notebook, subject.container, policy)
+        if known is None:
+            return Case(subject, policy, judge.begin(self._means.clock.steady()))
+        return Case(subject, policy, known.standing, warned=known.warned, asked=known.asked, end_told=known.end_told)
+
+    def _near(self, case: Case) -> bool:
+        """Whether something may be decided about it before its editor would be asked again."""
+        moment = case.decision.look_at if case.decision else None
+        return moment is not None and moment - self._means.clock.steady() <= 2 * case.policy.sample_every
+
+    async def _turn(self, case: Case, look: Look) -> None:
+        subject = case.subject
+        site = Site(subject.cards, subject.exclusive, subject.editor, probes=self._means.probes(subject.profile))
+        case.sample, case.look = evidence.sample(case.look, look, site), look
+        case.standing = judge.observe(case.standing, case.sample, case.policy)
+        case.verdict = judge.verdict(case.standing, case.policy, look.at)
+        if case.verdict.mood is Mood.ACTIVE:
+            case.warned, case.asked, case.notice = {}, None, None
+        decision = await self._decided(case, case.verdict, look.at)
+        await self._means.diary.note(subject.notebook, subject.container, case.sample, case.verdict)
+        await self._do(case, decision, look.at)
+        case.decision = decision
+        self._means.tell(subject.notebook, self.brief(case))
+
+    async def _decided(self, case: Case, verdict: Verdict, now: float) -> Decision:
+        decision = agenda.decide(verdict, case.policy, self.situation(case, await self._abilities(case, now)), now)
+        if decision.step not in ACTS:
+            return decision
+        # What is about to be done is decided on what can be done now.
+        case.abilities = None
+        return agenda.decide(verdict, case.policy, self.situation(case, await self._abilities(case, now)), now)
+
+    async def _abilities(self, case: Case, now: float) -> Abilities:
+        if case.abilities is None or now - case.abilities[0] > ABILITIES_SECONDS:
+            case.abilities = (now, await self._means.acts.abilities(case.subject.notebook))
+        return case.abilities[1]
+
+    async def _do(self, case: Case, decision: Decision, now: float) -> None:
+        subject, acts = case.subject, self._means.acts
+        match decision.step:
+            case Step.NOTHING:
+                return
+            case Step.WARN if decision.reason == "max_running":
+                case.end_told = now
+                await self._announce(case, decision, NoticeKind.WARN)
+            case Step.WARN:
+                case.warned = {**case.warned, decision.next: now}
+                await self._announce(case, decision, NoticeKind.WARN)
+            case Step.ASK:
+                case.asked = now
+                await self._announce(case, decision, NoticeKind.ASK)
+            case Step.UNPARK:
+                await acts.unpark(subject.notebook)
+            case Step.PARK:
+                await acts.park(subject.notebook)
+            case Step.FREEZE:
+                await acts.freeze(subject.notebook)
+            case Step.STOP:
+                await acts.stop(subject.notebook, decision.reason, again=decision.reason == "max_running" and case.policy.auto_restart)
+        if decision.step in (*ACTS, Step.UNPARK):
+            case.notice, case.abilities = None, None
+        fields = {"NBD_NOTEBOOK": subject.notebook, "NBD_USER": subject.owner, "NBD_EVENT": f"idle_{decision.step}"}
+        log.info("%s/%s: %s: %s", subject.owner, subject.name, decision.step, decision.text, extra=fields)
+        await self._means.diary.happened(subject.notebook, subject.container, decision)
+
+    async def _announce(self, case: Case, decision: Decision, kind: NoticeKind) -> None:
+        key = key_of(decision.next, decision.reason)
+        keep = None if decision.reason == "max_running" else KEEP_SECONDS
+        case.notice = NoticeView(kind, decision.text, self.wall(decision.due), rule(case.policy, key) if key else "", keep)
+        name, at = case.subject.name, self._means.clock.text(decision.due)
+        when, how = f" At {at}." if at else "", f" Keep it: nbctl keep {name} 2h" if keep else ""
+        await self._means.crier.call(case.subject.container, f"nbd: {name}: {decision.text}.{when}{how}")
+
+    def brief(self, case: Case) -> IdleBrief | None:
+        if case.verdict is None or case.decision is None:
+            return None
+        return IdleBrief(str(case.verdict.mood), self.next_of(case), case.notice)
+
+    def next_of(self, case: Case) -> NextView | None:
+        """What is done next if it goes on like this. Nothing for one that works: that moment would be another one at each look."""
+        decision, verdict = case.decision, case.verdict
+        if decision is None or verdict is None or decision.next not in ACTS or verdict.mood is Mood.ACTIVE:
+            return None
+        key, warned = key_of(decision.next, decision.reason), case.warned.get(decision.next)
+        return NextView(str(decision.next), decision.text, self.wall(decision.due), self.wall(warned), rule(case.policy, key) if key else "")
+
+    def wall(self, moment: float | None) -> float | None:
+        """A moment of the monotonic clock, as the wall's clock has it now; whole seconds, so that it does not tremble."""
+        clock = self._means.clock
+        return None if moment is None else float(round(moment - clock.steady() + clock.wall()))
+

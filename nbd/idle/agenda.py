@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from .model import ACTS, DAY, Decision, Mood, Policy, Situation, Step, Verdict
-from .words import DAY_SECONDS, HOUR, MINUTE, announced, ask_text, coming
+from .words import DAY_SECONDS, HOUR, MINUTE, announcement, ask_text, coming
 
 ENDINGS = (float(DAY_SECONDS), float(HOUR))
 """So long before it the end of a run is announced; that of a shorter run when any other step would be."""
@@ -45,7 +45,7 @@ def decide(verdict: Verdict, policy: Policy, situation: Situation, now: float) -
     ending = ending_of(policy, situation, now)
     ahead = _ahead(plans, ending, verdict, policy, now)
     if ending and ending.tell <= now:
-        text = announced("max_running", Step.STOP, verdict, policy)
+        text = announcement("max_running", Step.STOP, verdict, policy)
         return replace(ahead, step=Step.WARN, reason="max_running", text=text, next=Step.STOP, due=ending.due)
     if ending and ending.due <= now:
         return _act(Step.STOP, "max_running", policy, now)
@@ -65,7 +65,7 @@ def _idle(plans: list[Plan], verdict: Verdict, policy: Policy, now: float) -> De
             return _act(plan.step, reason, policy, now)
     for plan in plans:
         if -math.inf < plan.tell <= now:
-            return Decision(Step.WARN, reason, announced(reason, plan.step, verdict, policy), plan.step, plan.due, plan.due)
+            return Decision(Step.WARN, reason, announcement(reason, plan.step, verdict, policy), plan.step, plan.due, plan.due)
     return None
 
 

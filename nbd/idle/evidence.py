@@ -39,8 +39,8 @@ MEANINGS: Mapping[Signal, Meaning] = {
 WEAK = frozenset({Signal.HEARTBEAT, Signal.TAB})
 WEAK_MOST = 0.15
 """All weak signals together are worth no more."""
-GRAIN = 20
-"""Weights are whole twentieths, so that what is kept of them is what was judged."""
+GRAIN, COARSE = 20, 4
+"""Weights are whole twentieths, from 1 on whole quarters: what is kept of them is what was judged, and a day of them is short."""
 MOVED = 0.3
 """A kernel that is not busy now, and did something since the last look."""
 
@@ -74,7 +74,8 @@ class _Notes:
 
 
 def grained(weight: float) -> float:
-    return round(weight * GRAIN) / GRAIN
+    grain = GRAIN if weight < 1 else COARSE
+    return round(weight * grain) / grain
 
 
 def sample(before: Look | None, after: Look, site: Site) -> Sample:

@@ -75,7 +75,7 @@ def observe(standing: Standing, sample: Sample, policy: Policy) -> Standing:
     unseen = span_of_it > GAP * policy.sample_every
     person_at = sample.at if any(item.signal in PERSON for item in sample.evidence) else standing.person_at
     then = replace(standing, at=sample.at, person_at=person_at, unknown=sample.unknown, traces=_traces(standing.traces, sample))
-    then = _claims(then, sample, unseen=span_of_it if unseen else 0.0)
+    then = _claims(then, sample, span_of_it, seen=not unseen)
     worked = any(item.signal not in WEAK and counts(then, item.signal, policy, sample.at) for item in sample.evidence)
     if worked and score(then, policy, sample.at) >= ENOUGH:
         return replace(then, active_at=sample.at, idle_seconds=0.0, blind_since=None)
@@ -95,18 +95,18 @@ def _traces(old: Mapping[Signal, Trace], sample: Sample) -> Mapping[Signal, Trac
     return traces
 
 
-def _claims(standing: Standing, sample: Sample, *, unseen: float) -> Standing:
+def _claims(standing: Standing, sample: Sample, passed: float, *, seen: bool) -> Standing:
     """Who is busy since when, and how long without any support. Time that was not seen is not held against a kernel."""
+    later = None if standing.silent_since is None else min(sample.at, standing.silent_since + passed)
     if any(item.source == "editor" for item in sample.unknown):
-        lost = sample.seconds or unseen
-        return standing if standing.silent_since is None else replace(standing, silent_since=min(sample.at, standing.silent_since + lost))
+        return replace(standing, silent_since=later)
     known = dict(standing.busy)
     busy = tuple((name, known.get(name, sample.at)) for name in dict.fromkeys(sample.busy))
     supported = any(item.signal in MEASURED for item in sample.evidence)
     if not busy or supported:
         return replace(standing, busy=busy, silent_since=None)
-    since = sample.at if standing.silent_since is None else min(sample.at, standing.silent_since + unseen)
-    return replace(standing, busy=busy, silent_since=since)
+    since = standing.silent_since if seen else later
+    return replace(standing, busy=busy, silent_since=sample.at if since is None else since)
 
 
 def faded(signal: Signal, trace: Trace, now: float) -> float:

@@ -121,10 +121,10 @@ def rows(policy: Policy) -> tuple[tuple[str, str, str, bool], ...]:
     return tuple(found)
 
 
-def _written(value: bool | float | tuple[Span, ...] | None) -> str:
+def _written(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return _hours(value) if isinstance(value, tuple) else setting_text(value)
+    return _hours(value) if isinstance(value, tuple) else setting_text(value if isinstance(value, float) else None)
 
 
 def _hours(quiet: tuple[Span, ...]) -> str:

@@ -55,7 +55,7 @@ def coming(step: Step, reason: str, policy: Policy) -> str:
     return f"{DONE[step]}: {when} ({rule(policy, key)})"
 
 
-def announced(reason: str, step: Step, verdict: Verdict, policy: Policy) -> str:
+def announcement(reason: str, step: Step, verdict: Verdict, policy: Policy) -> str:
     """What a warning says; when it is due, its reader's clock tells."""
     if reason == "max_running":
         return coming(step, reason, policy)
@@ -63,8 +63,16 @@ def announced(reason: str, step: Step, verdict: Verdict, policy: Policy) -> str:
     return f"idle for {span(verdict.idle_seconds)}{alone}; {coming(step, reason, policy)}"
 
 
+def announced(name: str, decision: Decision, clock: str) -> str:
+    """A warning or a question as a terminal shows it. `clock` as for `why`."""
+    text = f"nbd: notebook {name}: {decision.text}"
+    if decision.step is Step.WARN and clock:
+        text += f", at {clock}"
+    return text + ("" if decision.reason == "max_running" else f". To keep it: nbctl keep {name} 2h")
+
+
 def ask_text(verdict: Verdict) -> str:
-    return f"{verdict.reasons[-1] if verdict.reasons else 'it says that it works'}. Is it still needed? Nothing is done without an answer"
+    return f"{verdict.reasons[-1] if verdict.reasons else 'it says that it works'}: is it still needed? Nothing is done without an answer"
 
 
 def why(state: str, verdict: Verdict, decision: Decision, clock: str) -> str:

@@ -14,6 +14,7 @@ from .editors import EDITORS
 from .errors import InvalidInput, NbdError
 from .gpus.model import Request, Sharing
 from .homes.attached.url import parsed, unfit_path
+from .idle.policy import NO_OFFER, IdleOffer
 from .values import count, duration, flag, number, one_of, required, room, setting, size, some, text, texts
 
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -75,6 +76,7 @@ class Profile:
     gpu: GpuOffer | None = None
     mounts: tuple[Mount, ...] = ()
     attach: tuple[Attach, ...] = ()
+    idle: IdleOffer = NO_OFFER
 
     def gpu_request(self, asked: int | None) -> Request | None:
         """What to ask the pool for when a person asks for `asked` cards; None for no card at all. Raises InvalidInput."""
@@ -91,7 +93,7 @@ class Profile:
         return Request(cards, self.gpu.models, self.gpu.memory, sharing, self.gpu.mig)
 
 
-INTERNAL = ("name", "gpu", "mounts", "attach")
+INTERNAL = ("name", "gpu", "mounts", "attach", "idle")
 
 
 def parse_profile(source: str, file: str, name: str) -> Profile:
@@ -101,14 +103,16 @@ def parse_profile(source: str, file: str, name: str) -> Profile:
         raise InvalidInput(f"{file}:1: a profile cannot be called {name[:60]!r}", hint=hint, code="bad_config")
     document = dict(toml(source, file))
     gpu, mounts, attach = document.pop("gpu", None), document.pop("mounts", []), document.pop("attach", [])
+    idle = document.pop("idle", {})
     if "name" in document:
         raise complaint(source, file, ("", "name"), "unknown key", "the file's name is the profile's name")
-    for key, value, kind in (("gpu", gpu, dict), ("mounts", mounts, list), ("attach", attach, list)):
+    for key, value, kind in (("gpu", gpu, dict), ("mounts", mounts, list), ("attach", attach, list), ("idle", idle, dict)):
         if value is not None and not isinstance(value, kind):
             written = f"[{key}]" if kind is dict else f"[[{key}]]"
             raise complaint(source, file, ("", key), f"must be written as {written}", "")
     profile = fill(Profile, document, Source(source, file, ""))
     profile = _with_parts(profile, name, gpu, mounts, Source(source, file, ""))
+    profile = replace(profile, idle=fill(IdleOffer, idle, Source(source, file, "idle")))
     return replace(profile, attach=_attached(attach, Source(source, file, "attach"), tuple(mount.target for mount in profile.mounts)))
 
 
@@ -175,7 +179,7 @@ def check_file(path: str | os.PathLike[str]) -> tuple[FileProblem, ...]:
 def reference_text() -> str:
     """Every key of a profile with its meaning, for docs/profiles.md."""
     lines: list[str] = []
-    for title, kind in (("", Profile), ("[gpu]", GpuOffer), ("[[mounts]]", Mount), ("[[attach]]", Attach)):
+    for title, kind in (("", Profile), ("[gpu]", GpuOffer), ("[idle]", IdleOffer), ("[[mounts]]", Mount), ("[[attach]]", Attach)):
         lines += ["", title] if title else []
         lines += [f"{row.name}: {row.metadata['help']}" for row in fields(kind) if row.name not in INTERNAL]
     return "\n".join(lines) + "\n"

@@ -11,6 +11,8 @@ from .judge import Standing
 from .model import ACTS, MEASURED, PERSON, Abilities, Decision, Mood, Policy, Sample, Signal, Situation, Step, Verdict
 from .ports import Resumed
 
+MOMENT = 0.001
+"""Seconds from when a run begins to be watched to the first look at it."""
 AWAY = "AWAY"
 """Frozen or stopped, had it gone by the other policy."""
 
@@ -41,7 +43,7 @@ def resume(entries: Sequence[Entry], run: str, boot: str, policy: Policy) -> Res
     persons = [row.last for row in rows if any(signal in PERSON for signal, _ in row.evidence)]
     # Measured work that is enough by itself ends all that was before it: what is older need not be judged again.
     decisive = [row.last for row in rows if any(signal in MEASURED and weight >= judge.ENOUGH for signal, weight in row.evidence)]
-    since = max(rows[0].first, decisive[-1]) - policy.sample_every / 2 if decisive else rows[0].first
+    since = max(rows[0].first, decisive[-1]) - policy.sample_every / 2 if decisive else rows[0].first - MOMENT
     life = _Life(policy, judge.begin(since, (persons or [rows[0].first])[-1]))
     for entry in mine:
         if isinstance(entry, Happened):
@@ -99,15 +101,15 @@ class _Life:
 
 
 def replay(entries: Sequence[Entry], policy: Policy, abilities: Abilities, minute: Callable[[float], float]) -> Replayed:
-    """What `policy` would have done. `abilities.held`: whether the notebook has cards at all; `minute`: from a moment of the wall's clock to the local
-    minute of the day. A run is as old as what is known of it. One that is away comes back when a person is there, or when it works."""
+    """What `policy` would have done. `abilities.held`: whether the notebook has cards at all; `minute`: from the wall's clock to the local minute of
+    the day. A run is as old as what is known of it. One that is away comes back when a person is there, or when it works."""
     policy = replace(policy, shadow=False)
     done: list[Done] = []
     life: _Life | None = None
     run, free, started = ("", ""), 0.0, 0.0
     for row in (entry for entry in entries if isinstance(entry, Stretch)):
         if life is None or run != (row.run, row.boot):
-            run, started, life = (row.run, row.boot), row.first, _Life(policy, judge.begin(row.first))
+            run, started, life = (row.run, row.boot), row.first, _Life(policy, judge.begin(row.first - MOMENT))
         for sample in samples(row):
             passed = sample.at - life.standing.at
             free += passed if abilities.held and life.state != "RUNNING" else 0.0

@@ -60,6 +60,10 @@ count = 1
 models = ["rtx4090", "a6000"]
 memory = "24GiB"
 
+[idle]
+park_after = "20min"
+max_session = "6h"
+
 [[mounts]]
 source = "/srv/datasets"
 target = "/datasets"
@@ -77,7 +81,7 @@ secrets = "/etc/nbd/lab-results.toml"
 ```
 
 What is attached is a folder on this box that is kept like a part of a bucket: plain objects, which any other tool reads and writes too. See
-[attached data](attached.md).
+[attached data](attached.md). What is done about an idle notebook, and when: [idle](idle.md).
 
 Every key:
 

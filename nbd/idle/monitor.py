@@ -108,9 +108,13 @@ class Monitor:
         if any(notebook in self.cases and self.cases[notebook].subject.state == agenda.PARKED for notebook in touched):
             self._hurry.set()
 
-    def hurry(self) -> None:
-        """Something was said that changes what is due."""
+    async def look_at_once(self, notebook: str) -> None:
+        """Something was said that changes what is due: what is known of it is as it is now, and all are looked at soon."""
         self._hurry.set()
+        case = self.cases.get(notebook)
+        for subject in await self._means.acts.subjects() if case else ():
+            if case and subject.notebook == notebook:
+                case.subject, case.policy = subject, self._means.policy(subject)
 
     def situation(self, case: Case, abilities: Abilities) -> Situation:
         subject, clock = case.subject, self._means.clock
@@ -118,7 +122,7 @@ class Monitor:
             state=subject.state,
             abilities=abilities,
             started=clock.steady() - max(0.0, clock.wall() - subject.started),
-            local_minute=clock.local_minute(),
+            local_minute=clock.minute_of(clock.wall()),
             warned=case.warned,
             end_told=case.end_told,
             asked=case.asked,
@@ -155,14 +159,14 @@ class Monitor:
         self._means.tell(subject.notebook, self.brief(case))
 
     async def _decided(self, case: Case, verdict: Verdict, now: float) -> Decision:
-        decision = agenda.decide(verdict, case.policy, self.situation(case, await self._abilities(case, now)), now)
+        decision = agenda.decide(verdict, case.policy, self.situation(case, await self.abilities(case, now)), now)
         if decision.step not in ACTS:
             return decision
         # What is about to be done is decided on what can be done now.
         case.abilities = None
-        return agenda.decide(verdict, case.policy, self.situation(case, await self._abilities(case, now)), now)
+        return agenda.decide(verdict, case.policy, self.situation(case, await self.abilities(case, now)), now)
 
-    async def _abilities(self, case: Case, now: float) -> Abilities:
+    async def abilities(self, case: Case, now: float) -> Abilities:
         if case.abilities is None or now - case.abilities[0] > ABILITIES_SECONDS:
             case.abilities = (now, await self._means.acts.abilities(case.subject.notebook))
         return case.abilities[1]

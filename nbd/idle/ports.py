@@ -114,8 +114,8 @@ class Clock(Protocol):
     def wall(self) -> float:
         """Seconds since the epoch."""
 
-    def local_minute(self) -> float:
-        """Of the day, where this box stands."""
+    def minute_of(self, wall: float) -> float:
+        """The minute of the day that this moment has where the box stands."""
 
     def text(self, moment: float | None) -> str:
         """A moment of the monotonic clock as this box's wall clock says it: "14:32", or with the day where that is another; empty for None."""

@@ -25,6 +25,7 @@ from nbd.api.attached import AttachedRoutes
 from nbd.api.door import DoorRoutes, Gatekeeper
 from nbd.api.homecare import HomeCareRoutes
 from nbd.api.homes import HomeRoutes
+from nbd.api.idle import IdleRoutes
 from nbd.api.machine import Health, MachineRoutes, Site
 from nbd.api.metrics import MetricsRoutes
 from nbd.api.notebooks import NotebookRoutes, Showcase
@@ -59,6 +60,7 @@ from nbd.notebooks.model import Occupant
 from nbd.notebooks.spec import HostLimits
 from nbd.people.model import BrowserRight, Person
 from nbd.people.register import Lifetimes, Register
+from tests.fakes.idle_desk import FakeDesk
 from tests.fakes.machine import FakeFolders, FakeLogs
 from tests.services.household import GIB, IMAGE, PROFILES, Household
 
@@ -191,7 +193,7 @@ class ApiWorld:
         self.register = Register(self.accounts, self.rights, Lifetimes(1000.0, 60.0), lambda: house.now)
         self.door_uid = door_uid
         self.images, self.sync = FakeImages(), FakeSync()
-        self.attached = FakeAttached()
+        self.attached, self.desk = FakeAttached(), FakeDesk()
         self.broken: Exception | None = None
         self.routes = self._routes()
         self.gatekeeper = Gatekeeper(self.accounts, self.register, door_uid)
@@ -210,6 +212,7 @@ class ApiWorld:
             *HomeRoutes(self.sync).routes(),
             *AttachedRoutes(self.attached, house.roster).routes(),
             *HomeCareRoutes(self.sync).routes(),
+            *IdleRoutes(self.desk, self.desk, house.roster, showcase, self.register).routes(),
             *MetricsRoutes(house.news, exposition, lambda: house.now).routes(),
             *DoorRoutes(self.register, house.roster, showcase, FakeFolders(house.machine).socket, PAGES).routes(),
         ]

@@ -69,8 +69,23 @@ POLICY: dict[str, tuple[int, ...]] = {
     "POST /v1/home/attached/{id}/confirm": EVERYBODY,
     "DELETE /v1/home/attached/{id}": EVERYBODY,
     "GET /v1/openapi.json": EVERYBODY,
+    "GET /v1/notebooks/{name}/why": OWN,
+    "PATCH /v1/notebooks/{name}/idle": INSIDE,
+    "GET /v1/notebooks/{name}/idle/history": OWN,
+    "DELETE /v1/notebooks/{name}/keep": OWN,
+    **{f"POST /v1/notebooks/{{name}}/{verb}": OWN for verb in ("keep", "idle/replay", "park", "unpark", "freeze", "thaw")},
+    **{f"POST /v1/door/{what}": DOORS for what in ("traffic", "keep", "woken")},
 }
 """Ada owns the notebook, Eve is a stranger to it, Boss an admin, then the web program, then a uid without an account."""
+BODIES: dict[str, object] = {
+    "POST /v1/notebooks": {"name": "fresh"},
+    "POST /v1/home/forget": {"snapshot": "ab"},
+    "POST /v1/home/bucket-keys": {"url": "s3://lab/x", "options": {}},
+    "POST /v1/notebooks/{name}/keep": {"seconds": 600},
+    "PATCH /v1/notebooks/{name}/idle": {"settings": {"park_after": "10min"}},
+    "POST /v1/notebooks/{name}/idle/replay": {"policy": ""},
+    "POST /v1/door/traffic": {"door": "a1"},
+}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
@@ -100,13 +115,11 @@ def part_of(path: str) -> str:
 async def status_of(caller: Caller, route: str, world: ApiWorld, notebook: str, token: str | None = None) -> int:
     method, path = route.split(" ")
     args = {"name": {"notebooks": notebook, "images": "jupyter", "profiles": "cpu"}.get(part_of(path), ""), "uuid": "GPU-b", "id": "ab"}
-    body: object = {"name": "fresh"} if route == "POST /v1/notebooks" else None
-    if path == "/v1/home/forget":
-        body = {"snapshot": "ab"}
-    if path == "/v1/home/bucket-keys":
-        body = {"url": "s3://lab/x", "options": {}}
+    body = BODIES.get(route)
     if path.endswith("redeem"):
         body = {"ticket": world.register.give_ticket(world.accounts.people[UIDS["ada"]], None)[0]}
+    if route in ("POST /v1/door/keep", "POST /v1/door/woken"):
+        body = {"token": await world.token("ada", notebook), "seconds": 600}
     await world.house.leases.quarantine("GPU-b", "it was lost")
     opened = await caller.open(method, path.format(**args), body, {"Authorization": f"Bearer {token}"} if token else None)
     if opened.status >= 400:

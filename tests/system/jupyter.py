@@ -51,6 +51,10 @@ class Jupyter:
         async with self._session.post("/api/shutdown") as answer:
             assert answer.status == 200
 
+    async def new_terminal(self) -> str:
+        async with self._session.post("/api/terminals") as answer:
+            return str((await answer.json())["name"])
+
     async def terminal(self) -> int:
         async with self._session.post("/api/terminals") as answer:
             return answer.status

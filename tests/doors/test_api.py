@@ -77,7 +77,7 @@ POLICY: dict[str, tuple[int, ...]] = {
     **{f"POST /v1/door/{what}": DOORS for what in ("traffic", "keep", "woken")},
 }
 """Ada owns the notebook, Eve is a stranger to it, Boss an admin, then the web program, then a uid without an account."""
-BODIES: dict[str, object] = {
+SENT: dict[str, object] = {
     "POST /v1/notebooks": {"name": "fresh"},
     "POST /v1/home/forget": {"snapshot": "ab"},
     "POST /v1/home/bucket-keys": {"url": "s3://lab/x", "options": {}},
@@ -115,7 +115,7 @@ def part_of(path: str) -> str:
 async def status_of(caller: Caller, route: str, world: ApiWorld, notebook: str, token: str | None = None) -> int:
     method, path = route.split(" ")
     args = {"name": {"notebooks": notebook, "images": "jupyter", "profiles": "cpu"}.get(part_of(path), ""), "uuid": "GPU-b", "id": "ab"}
-    body = BODIES.get(route)
+    body = SENT.get(route)
     if path.endswith("redeem"):
         body = {"ticket": world.register.give_ticket(world.accounts.people[UIDS["ada"]], None)[0]}
     if route in ("POST /v1/door/keep", "POST /v1/door/woken"):

@@ -16,8 +16,9 @@ from ..errors import NbdError
 from . import commands
 
 log = logging.getLogger(__name__)
-IN_MEMORY = re.compile(r"^(?:anon|shmem|total_rss|total_shmem|total_swap) (\d+)$", re.MULTILINE)
-"""What an image has: v2's names and v1's. Pages of files are on the disk already."""
+V1 = re.compile(r"^total_(?:rss|shmem|swap) (\d+)$", re.MULTILINE)
+V2 = re.compile(r"^(?:anon|shmem) (\d+)$", re.MULTILINE)
+"""What an image has of memory.stat. Pages of files are on the disk already."""
 NFT_TABLE = re.compile(r"^table (inet CRIU-\S+)$", re.MULTILINE)
 TABLES = ("iptables", "ip6tables")
 SECONDS = 5.0
@@ -33,7 +34,7 @@ class FreezeGroup:
         for group in self._groups(pid, container, "memory")[:1]:
             with contextlib.suppress(OSError):
                 text = (group / "memory.stat").read_text()
-                return sum(int(found) for found in IN_MEMORY.findall(text)) + swapped(group)
+                return sum(int(found) for found in V1.findall(text) or V2.findall(text)) + swapped(group)
         return 0
 
     def thaw(self, pid: int, container: str) -> bool:

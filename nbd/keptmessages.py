@@ -269,6 +269,8 @@ class RestoreView:
     """So many entries there are to be restored; 0 while that is not known."""
     total_bytes: int = 0
     already_bytes: int = 0
+    waiting: int = 0
+    """So many restores of others have to end before this one begins."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ import asyncio
 import posixpath
 import re
 import time
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 from .. import wire
@@ -33,9 +33,10 @@ from .routes import Ask, Route, Stream
 
 NDJSON = "application/x-ndjson"
 VERIFY_SECONDS = 24 * 3600.0
-
-
 AT_ONCE = 4
+"""Restores, of all people. Each is a process, and room for what is on its way."""
+TOLD_SECONDS = 5.0
+"""So often who waits for others' restores hears it again."""
 
 
 class Sync(Protocol):
@@ -49,8 +50,7 @@ class Sync(Protocol):
 class HomeRoutes:
     def __init__(self, sync: Sync) -> None:
         self._sync = sync
-        self._restoring: set[int] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._restoring = Line(AT_ONCE)
 
     def routes(self) -> list[Route]:
         look = {"snapshot": "the beginning of its id; latest: the newest", "path": "a folder in the home"}
@@ -108,21 +108,45 @@ class HomeRoutes:
         person, asked = ask.person, ask.body
         to = target(person, asked)
         wish = RestoreRequest(inside(person.home, asked.path), asked.snapshot, asked.at, to if asked.to and is_inside(person.home, to) else "")
-        async with self._turn(person), aclosing(self._sync.restore(Occupant(person.name, person.uid, person.gid, person.home), wish, to)) as steps:
+        who = Occupant(person.name, person.uid, person.gid, person.home)
+
+        async def tell(step: RestoreView) -> None:
+            await stream.send(wire.encode(step) + "\n")
+
+        async def waits(others: int) -> None:
+            await tell(RestoreView(done=False, to=to, snapshot=SnapshotView("", 0.0, ""), waiting=others))
+
+        async with self._restoring.turn(person.uid, waits), aclosing(self._sync.restore(who, wish, to)) as steps:
             async for step in steps:
-                await stream.send(wire.encode(step) + "\n")
+                await tell(step)
+
+
+class Line:
+    """One restore a person, and a few at once; the others wait, in the order in which they came."""
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
+        self._all: list[int] = []
+        self._moved = asyncio.Event()
 
     @asynccontextmanager
-    async def _turn(self, person: Person) -> AsyncGenerator[None]:
-        """One restore a person, and a few at once: each is a process and room for what is on its way. Raises Conflict."""
-        if person.uid in self._restoring:
+    async def turn(self, uid: int, tell: Callable[[int], Awaitable[None]]) -> AsyncGenerator[None]:
+        """`tell` hears now and then how many have to end first. Raises Conflict for a person's second, and what `tell` raises."""
+        if uid in self._all:
             raise Conflict("a restore of yours is under way already", hint="wait for that to end, or stop it", code="restoring")
-        self._restoring.add(person.uid)
+        self._all.append(uid)
         try:
-            async with self._slots:
-                yield
+            while (others := self._all.index(uid) + 1 - self._at_once) > 0:
+                moved = self._moved
+                await tell(others)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TOLD_SECONDS):
+                        await moved.wait()
+            yield
         finally:
-            self._restoring.discard(person.uid)
+            self._all.remove(uid)
+            self._moved.set()
+            self._moved = asyncio.Event()
 
 
 def home(person: Person) -> HomeRequest:

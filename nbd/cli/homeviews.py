@@ -162,6 +162,8 @@ def versions(call: Call, views: Sequence[VersionView]) -> None:
 
 def restoring(screen: Screen, view: RestoreView, seconds: float) -> str:
     """One line while it goes on."""
+    if view.waiting:
+        return screen.line(f"waiting for {count(view.waiting, 'other restore')} to end  {running(seconds)}")
     done = view.entries + view.already + len(view.skipped) + len(view.damaged)
     if not view.total:
         return screen.line(f"restoring  {running(seconds)}  {done:,} names, {amount(view.bytes)}")

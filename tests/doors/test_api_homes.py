@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nbd.api.homes import inside
-from nbd.errors import InvalidInput, Unreachable
+from nbd.api.homes import Line, inside
+from nbd.errors import Conflict, InvalidInput, Unreachable
 from nbd.homes.model import HomeRequest
 
 from .api_world import ApiWorld, api_world
@@ -75,8 +75,18 @@ async def test_a_sync_that_is_away_is_said(world: ApiWorld) -> None:
 
 @pytest.mark.parametrize(
     ("path", "below"),
-    [("", ""), (".", ""), ("~", ""), ("~/a", "a"), ("~a", "~a"), ("a/../b", "b"), ("..a", "..a"),
-     ("/home/ada", ""), ("/home/ada/", ""), ("/home/ada/a//b/", "a/b")],
+    [
+        ("", ""),
+        (".", ""),
+        ("~", ""),
+        ("~/a", "a"),
+        ("~a", "~a"),
+        ("a/../b", "b"),
+        ("..a", "..a"),
+        ("/home/ada", ""),
+        ("/home/ada/", ""),
+        ("/home/ada/a//b/", "a/b"),
+    ],
 )
 def test_a_path_as_it_is_below_the_home(path: str, below: str) -> None:
     assert inside("/home/ada", path) == below
@@ -100,3 +110,37 @@ async def test_one_restore_a_person_at_a_time(world: ApiWorld) -> None:
     world.sync.hold.set()
     assert (await first).status == 200
     assert (await me.ask("POST", "/v1/home/restore", {"path": "b"})).status == 200
+
+
+async def test_who_waits_for_others_restores_is_told_and_comes_in_their_order() -> None:
+    line, told, ends = Line(2), list[tuple[int, int]](), [asyncio.Event() for _ in range(4)]
+    begun: list[int] = []
+
+    async def restore(uid: int) -> None:
+        async def tell(others: int) -> None:
+            told.append((uid, others))
+
+        async with line.turn(uid, tell):
+            begun.append(uid)
+            await ends[uid].wait()
+
+    tasks = [asyncio.create_task(restore(uid)) for uid in range(4)]
+    await until(lambda: told == [(2, 1), (3, 2)])
+    with pytest.raises(Conflict):
+        await restore(3)
+    assert begun == [0, 1]
+    ends[1].set()
+    await until(lambda: begun == [0, 1, 2])
+    assert (3, 1) in told
+    tasks[0].cancel()
+    await until(lambda: begun == [0, 1, 2, 3])
+    for event in ends:
+        event.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await restore(2)
+
+
+async def until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not so():
+            await asyncio.sleep(0.001)

@@ -234,8 +234,9 @@ def test_back_to_its_place_is_asked_about(core: FakeCore, nbctl: Nbctl) -> None:
 
 def test_how_far_a_restore_is_is_seen_on_a_terminal_alone(core: FakeCore, nbctl: Nbctl) -> None:
     steps = [RestoreView(False, "/r", TAKEN, 30, 1 << 20, total=100), RestoreView(True, "/r", TAKEN, 100, 3 << 20, total=100)]  # noqa: FBT003
-    core.home = {"restore": steps}
+    core.home = {"restore": [RestoreView(False, "/r", TAKEN, waiting=2), *steps]}  # noqa: FBT003
     with nbctl.on_terminal("home", "restore", "work") as terminal:
+        terminal.until("waiting for 2 other restores to end")
         seen = terminal.until("30 of 100 names, 1.0 MiB")
         assert " 30%" in seen
         assert terminal.ended()[0] == 0

@@ -10,7 +10,7 @@ from html import unescape
 import pytest
 
 from nbd.errors import NbdError, NotFound, Unreachable
-from nbd.messages import HomeView, RoomView, Saving, TextView, UnsavedView, WaitingView
+from nbd.messages import HomeView, RestoreView, RoomView, Saving, SnapshotView, TextView, UnsavedView, WaitingView
 from nbd.web.homepages import MOST_COMPARED, HomePages, compared
 from nbd.web.visit import Policy
 from tests.doors.home_world import EARLY, LATE, MIDDLE, NASTY, ODD_QUOTED, notebook, put_home
@@ -250,6 +250,16 @@ async def test_a_restore_is_asked_about_begun_watched_and_told(w: World, pages_t
     for words in ("/home/ada/restored-x", "so&lt;ck", "9 names (2.0 GiB)", "1 were there just so"):
         assert words in page
     assert "http-equiv" not in page
+
+
+async def test_who_waits_for_others_restores_is_told(w: World, pages_token: str) -> None:
+    w.core.kept.steps.insert(0, RestoreView(done=False, to="/r", snapshot=SnapshotView("", 0.0, ""), waiting=1))
+    del w.core.kept.steps[1]
+    where = await begun(w, pages_token, path="work")
+    async with asyncio.timeout(10):
+        while "It waits for 1 other restore to end." not in await get(w, where, pages_token):
+            await asyncio.sleep(0.01)
+    w.core.kept.go_on.set()
 
 
 async def test_back_to_its_place_is_the_persons_home(w: World, pages_token: str) -> None:

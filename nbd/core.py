@@ -20,6 +20,7 @@ from .api.attached import AttachedRoutes
 from .api.door import DoorRoutes, Gatekeeper
 from .api.homecare import HomeCareRoutes
 from .api.homes import HomeRoutes
+from .api.idle import IdleRoutes
 from .api.machine import Health, MachineRoutes, Site
 from .api.metrics import MetricsRoutes
 from .api.notebooks import NotebookRoutes, Showcase
@@ -28,6 +29,7 @@ from .api.routes import Ask, Route
 from .api.server import Server, listening_socket
 from .api.storage import StorageRoutes
 from .config import Config
+from .coreidle import Household, Idle, Machine, build_idle, freezer_of
 from .editors import EDITORS
 from .errors import Conflict, Deadline, NbdError
 from .gpus.names import CardNames
@@ -86,6 +88,7 @@ class Core:
     register: Register
     roster: Roster
     manager: Manager
+    idle: Idle
     server: Server
 
 
@@ -144,6 +147,7 @@ async def at_rest(core: Core) -> bool:
 
 async def serve(core: Core, config: Config, places: Places, stop: asyncio.Event) -> None:
     looking = asyncio.create_task(look_again_and_again(core, config.core.reconcile_every, stop), name="reconcile")
+    watching = asyncio.create_task(core.idle.monitor.run(lambda: config.idle.sample_every), name="idle")
     sock = inherited_socket() or listening_socket(places.socket, wanted_group(config), 0o660 if config.core.socket_group else 0o666)
     await core.server.listen(sock)
     systemd.notify("READY=1")
@@ -151,9 +155,9 @@ async def serve(core: Core, config: Config, places: Places, stop: asyncio.Event)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((looking, stopping), return_when=asyncio.FIRST_COMPLETED)
     systemd.notify("STOPPING=1")
-    for task in (looking, stopping):
+    for task in (looking, stopping, watching):
         task.cancel()
-    results = await asyncio.gather(looking, stopping, return_exceptions=True)
+    results = await asyncio.gather(looking, stopping, watching, return_exceptions=True)
     if isinstance(results[0], Exception):
         raise results[0]
 
@@ -174,7 +178,7 @@ async def look_again_and_again(core: Core, every_seconds: float, stop: asyncio.E
 async def looked(core: Core) -> bool:
     """Whether one look went through. Nothing that goes wrong in it ends core: everybody's door depends on it, and the next may go well."""
     well = True
-    for duty in (core.manager.reconcile, core.register.expire, core.names.refresh):
+    for duty in (core.manager.reconcile, core.idle.resting.look, core.idle.sweep, core.register.expire, core.names.refresh):
         try:
             await duty()
         except NbdError as error:
@@ -194,6 +198,7 @@ async def close(core: Core) -> None:
     ends: Mapping[str, Callable[[], Awaitable[None]]] = {
         "the API": core.server.close,
         "the work on notebooks": core.manager.close,
+        "the word on who is idle": core.idle.close,
         "the driver's helper": core.cards.close,
         "Podman's door": core.podman.close,
         "the state": core.database.close,
@@ -208,7 +213,7 @@ async def close(core: Core) -> None:
 
 def build(config: Config, places: Places, database: Database) -> Core:
     clocks = Clocks(time.time, time.monotonic)
-    instance = str(places.state.resolve())
+    instance, own = str(places.state.resolve()), own_folders(places)
     podman = Podman(config.core.podman_socket, config.core.podman_timeout)
     accounts, processes = SystemAccounts(), KernelProcesses()
     web_uid, web_gid = account_ids(config.web.user)
@@ -222,18 +227,18 @@ def build(config: Config, places: Places, database: Database) -> Core:
     events = EventGroup(places.events_socket, wanted=config.homes.protect and config.homes.events == "auto")
     networks, homes = PodmanNetworks(podman, instance), SyncHomes(places.sync_socket, places.restore_socket, events)
     store, ground = PodmanImages(places.images, config.core.image_prefix, EDITORS), ground_of(config, places)
-    images = Images(store)
-    parts = Parts(containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database, images, clocks)
-    rules = rules_of(config)
-    limits = host_limits()
-    own = tuple(sorted({str(name) for folder in places.own for name in (folder, folder.resolve())}))
+    images, machine = Images(store), Machine(podman, processes, cards)
+    parts = Parts(
+        containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database, images, clocks, freezer_of(machine, places)
+    )
+    rules, limits = rules_of(config), host_limits()
     house = House(instance, config.core.image_prefix, limits, rules.ready_seconds, config.core.pull_images, own, store.recipes())
-    attachments = SyncAttachments(homes, ground)
-    attacher = Attacher(attachments, accounts, roster, ground)
-    starter, stopper = Starter(parts, roster, house, attacher), Stopper(parts, roster, config.gpus.release_within)
-    hands = Hands(starter, stopper, Tasks(), Protector(homes, accounts, roster, news), attacher)
+    attacher = Attacher(attachments := SyncAttachments(homes, ground), accounts, roster, ground)
+    stopper = Stopper(parts, roster, config.gpus.release_within)
+    hands = Hands(Starter(parts, roster, house, attacher), stopper, Tasks(), Protector(homes, accounts, roster, news), attacher)
     lives = Lives(parts, roster, hands, rules, shelf.profiles)
     manager = Manager(parts, roster, hands, lives, rules)
+    idle = build_idle(config, places, machine, Household(parts, roster, hands, lives, manager), shelf.profiles)
     register = Register(accounts, database, Lifetimes(config.web.sign_in_lifetime, config.web.ticket_lifetime), time.time)
     origin = Origin(config)
     showcase = Showcase(roster, database, names, origin.of_notebook, news)
@@ -241,12 +246,12 @@ def build(config: Config, places: Places, database: Database) -> Core:
         instance, platform.node(), time.time(), origin.pages, config.core.image_prefix,
         shelf.profiles, config.core.default_profile, limits, manager.reconcile,
     )  # fmt: skip
-    checks = {"podman": podman.health, "network": networks.health, "profiles": shelf.health}
-    checks |= {"homes": homes.health, "snapshots": news.health, "data": attacher.health}
-    health = Health(checks, processes.container_of, time.monotonic)
+    checks = {"podman": podman.health, "network": networks.health, "profiles": shelf.health, "homes": homes.health}
+    health = Health(checks | {"snapshots": news.health, "data": attacher.health}, processes.container_of, time.monotonic)
     routes = [
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),
         *MachineRoutes(pool, roster, images, site, health).routes(),
+        *IdleRoutes(idle.desk, idle.resting, roster, showcase, register).routes(),
         *HomeRoutes(homes).routes(),
         *HomeCareRoutes(homes).routes(),
         *MetricsRoutes(news, exposition, time.time).routes(),
@@ -255,7 +260,12 @@ def build(config: Config, places: Places, database: Database) -> Core:
         *DoorRoutes(register, roster, showcase, folders.socket, origin.pages).routes(),
     ]
     server = Server([*routes, openapi_route(routes)], Gatekeeper(accounts, register, web_uid))
-    return Core(database, podman, networks, cards, names, register, roster, manager, server)
+    return Core(database, podman, networks, cards, names, register, roster, manager, idle, server)
+
+
+def own_folders(places: Places) -> tuple[str, ...]:
+    """nbd's own, by each of their names."""
+    return tuple(sorted({str(name) for folder in places.own for name in (folder, folder.resolve())}))
 
 
 class Origin:

@@ -45,6 +45,7 @@ FLOORS = (
     ("notebooks",),
     ("host",),
     ("api", "web", "cli"),
+    ("coreidle",),
     ("core", "webdoor", "syncer"),
     ("dev",),
     ("__main__",),

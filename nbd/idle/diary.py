@@ -1,5 +1,5 @@
-"""The last day of each notebook, kept over restarts: what history.py makes of it, in the files that `Records` keeps. It may be lost, and what cannot be
-written is only said: no notebook is judged otherwise for it, but for the time since nbd was last started.
+"""The last day of each notebook, kept over restarts: what history.py makes of it, in the files that `Records` keeps. It may be lost, and what cannot
+be written is only said: no notebook is judged otherwise for it, but for the time since nbd was last started.
 """
 
 from __future__ import annotations

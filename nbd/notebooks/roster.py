@@ -112,6 +112,8 @@ class Roster:
             row = self._rows[notebook] = changed(self.get(notebook), to, values)
             if row.state is not State.STARTING:
                 self._passing.pop(notebook, None)
+            if to is not None:
+                self._unplugged.discard(notebook)
             self.changes.publish(Change(row))
             return row
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ...errors import Conflict, HostUnfit, NbdError
+from ...gpus.model import Lease
 from ...idle.model import Abilities
 from ...idle.ports import Subject
 from ...messages import Progress, StartRequest, Waiting
@@ -55,6 +55,7 @@ class Resting:
         """By notebook and what was tried."""
         self._recovered: set[str] = set()
         """Those of which this process knows that nothing was left half done."""
+        self._leases: Mapping[str, Sequence[Lease]] = {}
 
     def learn(self, crafts: Crafts) -> None:
         """Both crafts ask this service for what is around a notebook, so it is there before them."""
@@ -62,16 +63,14 @@ class Resting:
         self._manager.wake = self.wake
 
     async def subjects(self) -> Sequence[Subject]:
-        leases: dict[str, list[Any]] = {}
-        for lease in await self._parts.leases.leases():
-            leases.setdefault(lease.notebook, []).append(lease)
+        leases = await self._leased()
         found = []
         for row in self._roster.all():
             process = self._lives.process(row.id) if row.state in (State.RUNNING, State.PARKED) else None
             who = await self._parts.people.occupant(row.owner) if process else None
             if process is None or who is None or row.id in self._tasks.busy():
                 continue
-            mine = leases.get(row.id, [])
+            mine = leases.get(row.id, ())
             found.append(
                 Subject(
                     row.id, row.owner, row.name, str(row.container), process.pid, Place(self._parts.folders.socket(row.id), who.uid), row.editor,
@@ -82,8 +81,7 @@ class Resting:
         return found
 
     async def abilities(self, notebook: str) -> Abilities:
-        row = self._roster.get(notebook)
-        held = any(lease.notebook == notebook for lease in await self._parts.leases.leases())
+        row, held = self._roster.get(notebook), notebook in await self._leased()
         park = self._recent(notebook, "park") or (await self._known.parking.obstacle(notebook) if held else "")
         freeze = self._recent(notebook, "freeze") or await self._known.freezing.obstacle(notebook)
         return Abilities(park, freeze, held and row.state is State.RUNNING)
@@ -109,6 +107,7 @@ class Resting:
         if row.state is State.FROZEN:
             return
         self._must(row, State.PARKED if row.state is State.PARKED else State.RUNNING, "frozen")
+        await self._leased()
         if why := await self._known.freezing.obstacle(notebook):
             raise HostUnfit(f"{row.title} cannot be frozen: {why}", code="cannot_freeze")
         self._begin(notebook, "freeze", by, self._frozen)
@@ -161,6 +160,18 @@ class Resting:
         except NbdError as error:
             log.warning("%s: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
 
+    def cards(self, notebook: str) -> tuple[str, ...]:
+        """Those that it held when that was last looked up."""
+        return tuple(lease.card for lease in self._leases.get(notebook, ()))
+
+    async def _leased(self) -> Mapping[str, Sequence[Lease]]:
+        """By notebook."""
+        leases: dict[str, list[Lease]] = {}
+        for lease in await self._parts.leases.leases():
+            leases.setdefault(lease.notebook, []).append(lease)
+        self._leases = leases
+        return leases
+
     def in_line(self, notebook: str) -> Callable[[int, str], None]:
         """What shows its person the place in line for a card."""
         since = self._clocks.wall()
@@ -186,20 +197,11 @@ class Resting:
         await self._roster.change(notebook, trouble="")
 
     async def _frozen(self, notebook: str) -> None:
-        row = self._roster.get(notebook)
-        process = self._lives.process(notebook)
         self._say(notebook, "going to the disk")
-        # Its end is what is wanted now. Should the freeze fail, it is watched again, or the next look sees what became of it.
+        # Its end is what is wanted now. Should this fail, the next look at what runs says what became of it, and watches it again.
         self._lives.unwatch(notebook)
-        try:
-            await self._known.freezing.freeze(notebook)
-            await self._roster.change(notebook, State.FROZEN, trouble="")
-        except BaseException:
-            if process and row.container:
-                self._lives.watch(notebook, row.container, process)
-            raise
-        finally:
-            self._roster.unplug(notebook, unplugged=False)
+        await self._known.freezing.freeze(notebook)
+        await self._roster.change(notebook, State.FROZEN, trouble="")
         await self._lives.tell()
 
     async def _thawed(self, notebook: str) -> None:

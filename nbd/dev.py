@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import Config, address, override, read
+from .config import Config, override, read
 from .errors import Conflict, HostUnfit, InvalidInput, Unreachable
 from .host import unixhttp
 from .host.children import Child, Program, run_once
@@ -25,6 +25,7 @@ from .host.folders import RunFolders
 from .host.lock import take_lock
 from .host.simulated import simulate
 from .places import Places, under
+from .values import address
 
 log = logging.getLogger(__name__)
 UP_SECONDS = 30.0

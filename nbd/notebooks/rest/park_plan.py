@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from ...gpus.model import GIB, Card, Lease, Request, Sharing
 from ...gpus.ports import CardProcess, Reading
+from ..ports import Process
 from .ports import CudaState, Headroom
 
 MARGIN_SHARE, MARGIN_BYTES = 0.05, GIB // 2
@@ -81,23 +82,24 @@ class Load:
 
     by_card: Mapping[str, int] = field(default_factory=dict)
     by_pid: Mapping[int, int] = field(default_factory=dict)
+    processes: tuple[Process, ...] = ()
 
     @property
     def total(self) -> int:
         return sum(self.by_card.values())
 
 
-def load_of(leased: Collection[str], pids: Collection[int], processes: Sequence[CardProcess], readings: Sequence[Reading]) -> Load:
+def load_of(leased: Collection[str], mine: Mapping[int, Process], processes: Sequence[CardProcess], readings: Sequence[Reading]) -> Load:
     """Where the driver does not say how much a process has, all that is used on its card is counted as its own: the cards are its alone."""
     used = {reading.card: reading.used_bytes or 0 for reading in readings}
     by_card, by_pid = dict.fromkeys(leased, 0), dict[int, int]()
     for process in processes:
-        if process.card not in by_card or process.pid not in pids or process.pid is None:
+        if process.card not in by_card or process.pid is None or process.pid not in mine:
             continue
         size = used.get(process.card, 0) if process.memory_bytes is None else process.memory_bytes
         by_card[process.card] += size
         by_pid[process.pid] = by_pid.get(process.pid, 0) + size
-    return Load(by_card, by_pid)
+    return Load(by_card, by_pid, tuple(mine[pid] for pid in sorted(by_pid)))
 
 
 @dataclass(frozen=True, slots=True)

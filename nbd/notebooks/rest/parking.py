@@ -60,6 +60,8 @@ class Parking:
             await self._settler.settle(Goal(row.container, Aim.PARKED, sizes=load.by_pid))
             await self._left(row.container, tuple(load.by_card))
         except NbdError as error:
+            if error.code == "cannot_park":
+                memory.refused = (frozenset(load.processes), error.message)
             await self._undo_park(notebook, error)
             raise
         finally:
@@ -149,10 +151,6 @@ class Parking:
     async def _undo_park(self, notebook: str, error: NbdError) -> None:
         row = self._roster.get(notebook)
         assert row.container is not None
-        if error.code == "cannot_park":
-            # What the driver cannot do it cannot do in half an hour either, as long as these are the processes.
-            refused = (frozenset(self._settler.processes(row.container).values()), error.message)
-            self._memories.of(notebook).refused = refused
         try:
             states = await self._settler.settle(Goal(row.container, Aim.RUNNING, size=total(row.parked)))
         except NbdError as worse:
@@ -173,9 +171,20 @@ class Parking:
             await self._is_parked(notebook)
 
     async def _stay_parked(self, notebook: str, error: NbdError) -> None:
+        """Or go on without the one whom the driver lost: for the others the way back is the better one."""
+        row = self._roster.get(notebook)
         self._memories.failed(notebook, error)
-        if await self._all_parked(self._roster.get(notebook)):
+        if await self._all_parked(row):
             await self._is_parked(notebook)
+        elif await self._any_lost(row):
+            await self.recover(notebook)
+            raise HostUnfit(lost(await self._settler.states(str(row.container))), code="cuda_lost") from error
+
+    async def _any_lost(self, row: Notebook) -> bool:
+        try:
+            return bool(lost(await self._settler.states(str(row.container))))
+        except NbdError:
+            return False
 
     async def _all_parked(self, row: Notebook) -> bool:
         """Whether that could be reached; otherwise it is due."""

@@ -24,6 +24,7 @@ from .host.children import Child, Program, run_once
 from .host.folders import RunFolders
 from .host.lock import take_lock
 from .host.simulated import simulate
+from .host.simulated.cuda import SimulatedCuda, compile_cuda
 from .places import Places, under
 from .values import address
 
@@ -257,6 +258,8 @@ def simulated_gpus(asked: Wish, children: contextlib.AsyncExitStack) -> list[str
     folder.mkdir(exist_ok=True)
     cards, box = simulate.default_cards(asked.simulate_gpus, seed(asked)), folder / "gpus.txt"
     library = simulate.compile_library(folder)
+    compile_cuda(folder)
+    SimulatedCuda(box.with_suffix(".cuda"))
     if not box.exists() or any(card.uuid not in box.read_text() for card in cards):
         simulate.write_cards(box, *cards)
     specification = simulate.write_cdi(simulate.cdi_file(CDI_FOLDER, seed(asked)), cards)

@@ -49,6 +49,9 @@ class FreezeFolder:
     def path(self, notebook: str) -> Path:
         return self._folder / notebook
 
+    def image(self, notebook: str) -> Path:
+        return self.path(notebook) / IMAGE
+
     def room(self) -> int:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = os.statvfs(self._folder)
@@ -61,11 +64,11 @@ class FreezeFolder:
             folder.mkdir(mode=0o700, parents=True)
             words = {"container": begun.container, "bundle": str(begun.bundle), "boot": self.boot()}
             self._files.write_synced(folder / BEGUN, json.dumps(words).encode())
-            (folder / IMAGE).mkdir(mode=0o700)
+            self.image(notebook).mkdir(mode=0o700)
             self._files.sync_folder(folder)
             self._files.sync_folder(self._folder)
             self._clear_bundle(begun.bundle)
-            (begun.bundle / LINK).symlink_to(folder / IMAGE)
+            (begun.bundle / LINK).symlink_to(self.image(notebook))
         except OSError as error:
             hint = "make room, or give frozen notebooks another disk"
             raise HostUnfit(f"{folder} cannot be made: {error.strerror or error}", code="disk_full", hint=hint) from None
@@ -82,7 +85,7 @@ class FreezeFolder:
         """Podman's link to the image is there: somebody may have tidied up."""
         link = begun.bundle / LINK
         if not link.is_symlink():
-            link.symlink_to(self.path(notebook) / IMAGE)
+            link.symlink_to(self.image(notebook))
 
     def log(self, begun: Begun, name: str) -> str:
         """The end of CRIU's log; empty where there is none."""
@@ -99,17 +102,17 @@ class FreezeFolder:
         return count if isinstance(count, int) else None
 
     def has_inventory(self, notebook: str) -> bool:
-        return (self.path(notebook) / IMAGE / INVENTORY).exists()
+        return (self.image(notebook) / INVENTORY).exists()
 
     def bytes(self, notebook: str) -> int:
         begun = self.begun(notebook)
-        files = [*(self.path(notebook) / IMAGE).glob("*"), *([begun.bundle / SHARED_MEMORY] if begun else [])]
+        files = [*self.image(notebook).glob("*"), *([begun.bundle / SHARED_MEMORY] if begun else [])]
         return sum(found.stat().st_blocks * 512 for found in files if found.exists())
 
     def mark(self, notebook: str) -> int:
         """All of it is on the disk, then it is marked. Takes as long as the disk does: not to be called on the loop. Raises OSError."""
         folder, begun = self.path(notebook), self.begun(notebook)
-        for place in (folder / IMAGE, *([begun.bundle] if begun else [])):
+        for place in (self.image(notebook), *([begun.bundle] if begun else [])):
             held = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 synced(held)

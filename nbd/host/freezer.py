@@ -27,6 +27,7 @@ from . import commands
 from .blocking import Blocking
 from .freezefolder import Begun, FreezeFolder
 from .freezegroup import FreezeGroup
+from .freezepack import pack, tidy, unpack
 from .podman import SHORT_SECONDS, Call, Podman, understood
 from .processes import KernelProcesses
 
@@ -51,11 +52,13 @@ class Body:
 
 
 class PodmanFreezer:
-    def __init__(self, podman: Podman, processes: KernelProcesses, group: FreezeGroup, folder: FreezeFolder) -> None:
+    def __init__(self, podman: Podman, processes: KernelProcesses, group: FreezeGroup, folder: FreezeFolder, level: int = 0) -> None:
+        """`level`: how hard zstd tries to make an image small, 1 to 19; 0 leaves it as it is, which is the fastest."""
         self._podman = podman
         self._processes = processes
         self._group = group
         self._folder = folder
+        self._level = level
         self._disk = Blocking(4, "is the disk for images well? dmesg | tail")
         self._obstacle: tuple[float, str] | None = None
         """When it was found, and what."""
@@ -101,18 +104,20 @@ class PodmanFreezer:
             return body.process
         await self._end_strays(body.id)
         self._folder.link(notebook, begun)
-        seconds = seconds_for(image.bytes)
         refused: NbdError | None = None
         try:
-            await self._podman.ask(Call("POST", f"/containers/{body.id}/restore", OPTIONS, seconds=seconds))
+            await unpack(self._folder.image(notebook), seconds_for(image.bytes))
+            await self._podman.ask(Call("POST", f"/containers/{body.id}/restore", OPTIONS, seconds=seconds_for(image.bytes)))
         except NbdError as error:
             refused = error
         process = (await self._body(container)).process
         if process:
             return process
         await self._end_strays(body.id)
-        said = refused or HostUnfit("it ended as soon as it was thawed")
-        raise said if isinstance(said, Deadline) else why_not("thawed", said, self._folder.log(begun, "restore.log"))
+        if isinstance(refused, Deadline):
+            raise refused  # CRIU may be at work yet.
+        tidy(self._folder.image(notebook))
+        raise why_not("thawed", refused or HostUnfit("it ended as soon as it was thawed"), self._folder.log(begun, "restore.log"))
 
     async def image(self, notebook: str) -> Image | None:
         path = self._folder.path(notebook)
@@ -139,16 +144,24 @@ class PodmanFreezer:
 
     async def _kept(self, notebook: str, container: str, seconds: float) -> Image:
         """The image as it is once it is on the disk. One that the disk does not take is thawed at once, while it is in memory."""
+        await self._packed(notebook, seconds)
         try:
             count = await self._disk.run("the disk for images", seconds, lambda: self._folder.mark(notebook))
         except OSError as error:
             log.warning("the image of %s is not on the disk: %s; it is thawed again", notebook, error)
             with contextlib.suppress(NbdError):
+                await unpack(self._folder.image(notebook), seconds)
                 await self._podman.ask(Call("POST", f"/containers/{container}/restore", OPTIONS, seconds=seconds))
             if (await self._body(container)).process:
                 await self._folder.remove(notebook)
             raise HostUnfit(f"it cannot be frozen: {error.strerror or error}", code="disk_full", hint="make room on the disk for images") from None
         return Image(str(self._folder.path(notebook)), count, whole=True)
+
+    async def _packed(self, notebook: str, seconds: float) -> None:
+        try:
+            await pack(self._folder.image(notebook), self._level, seconds)
+        except NbdError as error:
+            log.warning("the image of %s is not packed: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
 
     async def _cut_off(self, notebook: str, begun: Begun, error: NbdError, seconds: float) -> None:
         """Return if it is frozen all the same: Podman was killed when CRIU had done its work. Else mend, tidy up and raise why."""

@@ -85,20 +85,20 @@ def default_cards(count: int, seed: int = 0) -> tuple[SimulatedCard, ...]:
     )
 
 
-def compile_library(folder: Path) -> Path:
-    """Make the library in `folder`, unless one newer than its source is there. Blocks; a second or so. Returns its path.
+def compile_library(folder: Path, source: Path = SOURCE, name: str = LIBRARY) -> Path:
+    """Make the library `name` in `folder`, unless one newer than its source is there. Blocks; a second or so. Returns its path.
 
     Raises HostUnfit where there is no C compiler or it fails, Deadline where it does not end.
     """
-    library = folder / LIBRARY
-    if library.exists() and library.stat().st_mtime >= SOURCE.stat().st_mtime:
+    library = folder / name
+    if library.exists() and library.stat().st_mtime >= source.stat().st_mtime:
         return library
     compiler = shutil.which("cc")
     if compiler is None:
         raise HostUnfit("simulated GPUs need a C compiler, and there is no `cc`", hint="apt-get install gcc libc6-dev", code="no_compiler")
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f"{LIBRARY}.{os.getpid()}"
-    command = [compiler, "-shared", "-fPIC", "-O1", "-fvisibility=hidden", f"-Wl,-soname,{LIBRARY}", "-o", str(fresh), str(SOURCE)]
+    fresh = folder / f"{name}.{os.getpid()}"
+    command = [compiler, "-shared", "-fPIC", "-O1", "-fvisibility=hidden", f"-Wl,-soname,{name}", "-o", str(fresh), str(source)]
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=COMPILE_SECONDS)
     except subprocess.TimeoutExpired:

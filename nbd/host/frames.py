@@ -47,7 +47,7 @@ async def receive(reader: asyncio.StreamReader, most_data: int = MOST_DATA) -> F
         return Frame(message, await reader.readexactly(data))
     except (asyncio.IncompleteReadError, ConnectionError):
         return None
-    except ValueError:
+    except (ValueError, RecursionError):  # the second: nested a thousand deep
         raise Damaged("a message does not parse") from None
 
 

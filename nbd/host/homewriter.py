@@ -42,6 +42,17 @@ class DescriptorTarget:
     def close(self) -> None:
         os.close(self._root)
 
+    def touches(self, home: str) -> bool:
+        """Whether it is this folder, in it or above it, by whatever names and links it was come to."""
+        try:
+            folder = os.open(home, PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            return is_below(self._root, folder) or is_below(folder, self._root)
+        finally:
+            os.close(folder)
+
     async def make(self, folders: Sequence[bytes]) -> list[str]:
         def work() -> list[str]:
             return [explained(lambda: self._make(folder)) for folder in folders]  # noqa: B023
@@ -184,6 +195,23 @@ class OpenNewFile:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(aside(self._entry.name), dir_fd=self._parent)
         os.close(self._parent)
+
+
+def is_below(folder: int, above: int) -> bool:
+    """Whether it is the other, or in it at any depth."""
+    wanted, at = os.fstat(above), os.dup(folder)
+    try:
+        while not os.path.samestat(found := os.fstat(at), wanted):
+            parent = os.open("..", PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
+            os.close(at)
+            at = parent
+            if os.path.samestat(os.fstat(at), found):
+                return False
+        return True
+    except OSError:  # Above a folder that is closed to the person is nothing of theirs.
+        return False
+    finally:
+        os.close(at)
 
 
 def by_folder(named: Sequence[tuple[bytes, T]]) -> Iterator[tuple[bytes, list[T]]]:

@@ -30,13 +30,13 @@ class Ground:
     """The folder to restore into. Of a restore that comes to nothing, nothing is left."""
 
     def __init__(self, folder: Path) -> None:
-        self._made = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+        self.made = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
         os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
 
     def leave(self) -> None:
         """Takes away the folders that were made for it, as far as nothing is in them."""
         with contextlib.suppress(OSError):
-            for folder in self._made:
+            for folder in self.made:
                 folder.rmdir()
 
 
@@ -146,7 +146,7 @@ async def serve(folder: Path) -> None:
     hands = HomeHands(target, ground)
     reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=os.dup(0)))
     try:
-        await frames.send(writer, {"ready": True})
+        await frames.send(writer, {"ready": True, "home": not ground.made and target.touches(os.environ["HOME"])})
         while (frame := await frames.receive(reader)) is not None:
             await frames.send(writer, await worked_out(writer, hands.answer(*frame)))
     finally:

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 from contextlib import suppress
+from dataclasses import replace
 
 from .. import wire
 from ..errors import NbdError
@@ -64,13 +65,17 @@ class RestoreDoor:
             async with asyncio.timeout(READY_SECONDS):
                 line = await reader.readline()
                 wish = None if AttachedHall.wants(line) else wire.decode(RestoreWish, line, strict=True)
-                if await frames.receive(reader, 0) is None:
+                ready = await frames.receive(reader, 0)
+                if ready is None:
                     return  # The child could not begin, and has said why to who started it.
         except (TimeoutError, ValueError):
             return
         if wish is None:
             await self._attached.serve(line, RemoteHands(reader, writer))
             return
+        if ready.words.get("home") is True and not wish.bring:
+            # Core goes by names alone; the child knows where its folder is. A lie would spare them what is for their own good.
+            wish = replace(wish, asked=replace(wish.asked, to=wish.to))
         await self._restored(wish, RemoteTarget(reader, writer))
 
     async def _restored(self, wish: RestoreWish, target: RemoteTarget) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from nbd import wire
 from nbd.api.server import listening_socket
-from nbd.errors import NbdError, Unreachable
+from nbd.errors import Damaged, NbdError, Unreachable
 from nbd.homes.attached.carrier import Means as AttachedMeans
 from nbd.homes.attached.service import AttachedData
 from nbd.homes.keeper import Keeper
@@ -95,7 +95,7 @@ async def test_everything_comes_back_as_theirs(house: House) -> None:
     assert again.bytes == 0
     part = await house.restore("a/b", house.home / "part")
     assert set(look(house.home / "part")) == {b".", b"a", b"a/b", b"a/b/c", b"a/b/c/deep"}
-    assert part.snapshot.event == "stop"
+    assert (done.snapshot.event, part.snapshot.event) == ("stop", "restore"), "what stood in the way of the second was kept first"
 
 
 @pytest.mark.real
@@ -149,6 +149,32 @@ async def test_who_holds_the_childs_end_can_say_nothing_else(house: House, answe
     writer.close()
     assert b"HTTP" not in said
     assert house.steward is not None
+
+
+async def test_what_a_link_leads_to_in_the_home_is_saved_first(house: House) -> None:
+    (house.home / "work").mkdir()
+    paper = house.home / "work/paper"
+    paper.write_text("hers")
+    await house.kept()
+    outside = house.folder / "outside"
+    outside.mkdir()
+    os.chown(outside, house.who.uid, house.who.uid)
+    (house.folder / "link").symlink_to(house.home)
+
+    async def befores() -> int:
+        return sum(one.event == "restore" for one in await house.steward.snapshots(house.request))
+
+    await house.restore("work/paper", house.home / "restored-now")
+    await house.restore("work/paper", outside)
+    await house.restore("work/paper", house.folder / "link" / "new")
+    assert await befores() == 0, "nothing of the home was replaced"
+    paper.write_text("newer")
+    await house.restore("work/paper", house.folder / "link" / "work")
+    assert await befores() == 1
+    paper.write_text("newest")
+    (house.folder / "above").symlink_to(house.folder)
+    await house.restore("work/paper", house.folder / "above/home")
+    assert (paper.read_text(), await befores()) == ("newer", 2)
 
 
 async def test_what_came_to_nothing_leaves_no_folder(house: House) -> None:
@@ -223,6 +249,13 @@ async def test_a_child_at_work_may_take_long_and_one_that_says_nothing_is_given_
     await frames.send(talk.writer, {})  # Too late: it would be taken for the answer to what is asked next.
     with pytest.raises(Unreachable):
         await target.standing([(b"", b"a")])
+
+
+@pytest.mark.parametrize("text", [b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"[]"])
+async def test_what_is_no_message_is_damage(talk: Talk, text: bytes) -> None:
+    talk.writer.write(struct.pack(">II", len(text), 0) + text)
+    with pytest.raises(Damaged):
+        await frames.receive(talk.target_streams[0])
 
 
 async def test_who_is_at_work_says_so(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:

@@ -118,11 +118,16 @@ def noted(growing: Stretch | None, new: Stretch) -> tuple[Stretch | None, tuple[
 
 def joined(one: Stretch, next_one: Stretch) -> Stretch | None:
     """Both as one; None where they are not alike, or not as far apart as their samples are."""
-    alike = replace(next_one, first=one.first, last=one.last, wall=one.wall, count=one.count) == one
+    if _frame(one) != _frame(next_one):
+        return None
     steps = [spacing for spacing in (one.spacing, next_one.spacing, next_one.first - one.last) if spacing]
-    if not alike or next_one.first <= one.last or max(steps) > min(steps) * (1 + UNEVEN):
+    if next_one.first <= one.last or max(steps) > min(steps) * (1 + UNEVEN):
         return None
     return replace(one, last=next_one.last, wall=next_one.wall, count=one.count + next_one.count)
+
+
+def _frame(row: Stretch) -> tuple[object, ...]:
+    return row.run, row.boot, row.mood, row.evidence, row.unknown, row.busy, row.name
 
 
 def encode(entry: Entry) -> bytes:

@@ -86,8 +86,8 @@ def observe(standing: Standing, sample: Sample, policy: Policy) -> Standing:
 
 
 def _traces(old: Mapping[Signal, Trace], sample: Sample) -> Mapping[Signal, Trace]:
-    """Of each signal the one of which most is left: as all fade alike, that one stays ahead."""
-    traces = dict(old)
+    """Of each signal the one of which most is left: as all fade alike, that one stays ahead. What is as good as gone is forgotten."""
+    traces = {signal: trace for signal, trace in old.items() if faded(signal, trace, sample.at) >= NEGLIGIBLE}
     for item in sample.evidence:
         known = traces.get(item.signal)
         if known is None or faded(item.signal, known, sample.at) <= item.weight:

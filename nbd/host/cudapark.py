@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import wire
-from ..errors import Deadline, HostUnfit, InvalidInput, Unreachable
+from ..errors import Conflict, Deadline, HostUnfit, InvalidInput, Unreachable
 from ..notebooks.ports import Process
 from ..notebooks.rest.ports import CudaState
 from .blocking import Blocking
@@ -64,6 +64,8 @@ class Helper:
         self._number = 0
         self.rested_since = 0.0
         self.open = False
+        self.pids: frozenset[int] = frozenset()
+        """Whom its call changes."""
 
     @classmethod
     async def start(cls, changed: Mapping[str, str]) -> Helper:
@@ -192,8 +194,11 @@ class CudaParker:
         return self._deadlines.copy + size / self._deadlines.bytes_per_second
 
     async def _act(self, question: Question, seconds: float) -> None:
+        pid = question.targets[0].pid
+        if any(pid in helper.pids and not helper.ended for helper in self._leaving):
+            raise Conflict(f"an earlier call on pid {pid} is still under way", code="cuda_state", retryable=True)
         answer = await self._ask(question, seconds)
-        error = refusal(question.act, answer, question.targets[0].pid)
+        error = refusal(question.act, answer, pid)
         if error:
             raise error
 
@@ -228,6 +233,7 @@ class CudaParker:
         return await Helper.start(self._environment)
 
     async def _question(self, helper: Helper, question: Question, seconds: float) -> Answer:
+        helper.pids = frozenset() if question.act in (Act.OPEN, Act.STATES) else frozenset(one.pid for one in question.targets)
         try:
             async with asyncio.timeout(seconds):
                 return await helper.ask(replace(question, seconds=seconds + GRACE_SECONDS))

@@ -41,6 +41,11 @@ class FakeCuda:
     full: set[str] = field(default_factory=set)
     """Cards on which a restore finds no memory."""
     calls: list[tuple[str, int]] = field(default_factory=list)
+    answers: asyncio.Event = field(default_factory=asyncio.Event)
+    """While it is clear, calls that change something wait."""
+
+    def __post_init__(self) -> None:
+        self.answers.set()
 
     def begin(self, process: Process, *places: CardProcess) -> None:
         """The process makes a CUDA context."""
@@ -116,6 +121,7 @@ class FakeCuda:
     async def _enter(self, call: str, pid: int, wanted: CudaState) -> None:
         await asyncio.sleep(0)
         self.calls.append((call, pid))
+        await self.answers.wait()
         if pid not in self.known:
             raise NotFound(f"pid {pid} has ended", code="process_gone")
         self.hook("before", call, pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import difflib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from .config import Config, override, read
 from .errors import Conflict, HostUnfit, InvalidInput, Unreachable
+from .homes.stores import layout
 from .host import unixhttp
 from .host.children import Child, Program, run_once
 from .host.folders import RunFolders
@@ -66,7 +68,8 @@ def wish(args: argparse.Namespace) -> Wish:
             raise InvalidInput(f"--listen {args.listen[:80]}: {error}") from None
     if not 0 <= args.simulate_gpus <= MOST_SIMULATED:
         raise InvalidInput(f"--simulate-gpus {args.simulate_gpus}: must be 0 to {MOST_SIMULATED}")
-    return Wish(args.dir.absolute(), args.listen, args.simulate_gpus, args.start, args.stop, args.store)
+    store = None if args.store is None else stored_at(args.store)
+    return Wish(args.dir.absolute(), args.listen, args.simulate_gpus, args.start, args.stop, store)
 
 
 async def run(asked: Wish, stop: asyncio.Event) -> None:
@@ -74,7 +77,7 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
     make(asked.folder)
     places = under(asked.folder)
     settings = [f'web.listen="{asked.listen}"'] if asked.listen else []
-    settings += [f'homes.store="{stored_at(asked.store)}"'] if asked.store else []
+    settings += [f'homes.store="{asked.store}"'] if asked.store else []
     if asked.stop:
         await stop_everything(asked, places, settings)
         return
@@ -95,8 +98,18 @@ async def run(asked: Wish, stop: asyncio.Event) -> None:
 
 
 def stored_at(store: str) -> str:
-    """A folder is named from where the command was given, not from where the programs run."""
-    return store if "://" in store else str(Path(store).absolute())
+    """A folder is named from where the command was given, not from where the programs run. Raises InvalidInput for what may be either, and would
+    become a folder of that name: homes would be kept in it, and nowhere else."""
+    if store.startswith(("/", "./", "../")) or store in (".", ".."):
+        return str(Path(store).absolute())
+    if store.partition("://")[0] in layout.SCHEMES:
+        layout.parse(store)
+        return store
+    scheme, _, rest = store.partition(":")
+    near = difflib.get_close_matches(scheme.lower(), layout.SCHEMES, 1, 0.5) if ":" in store else []
+    meant = f"{near[0]}://{rest.lstrip('/')}" if near else f"./{store}" if store and ":" not in store else ""
+    hint = f"did you mean {meant}?" if meant else f"/a/folder, {layout.SHAPES}"
+    raise InvalidInput(f"--store {store[:80]} is neither a folder nor a bucket", hint=hint)
 
 
 def require_root(uid: int) -> None:

@@ -37,6 +37,27 @@ def test_what_cannot_be(words: tuple[str, ...], said: str) -> None:
     assert caught.value.message.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("store", "at"),
+    [("/srv/store", "/srv/store"), ("./mine", f"{Path.cwd()}/mine"), ("../mine", f"{Path.cwd()}/../mine"), (".", str(Path.cwd())),
+     ("./s3:/x", f"{Path.cwd()}/s3:/x"), ("s3://bucket/prefix", "s3://bucket/prefix"), ("gs://nbd-{user}", "gs://nbd-{user}")],
+)  # fmt: skip
+def test_where_snapshots_go(store: str, at: str) -> None:
+    assert asked("--store", store).store == at
+
+
+@pytest.mark.parametrize(
+    ("store", "meant"),
+    [("s3:/bucket/x", "s3://bucket/x"), ("S3://bucket", "s3://bucket"), ("s3:bucket", "s3://bucket"), ("s3//bucket", "./s3//bucket"),
+     ("gcs://bucket", "gs://bucket"), ("azure://bucket", "az://bucket"), ("mine", "./mine"), ("", "/a/folder"), ("http://host/x", "s3://bucket/prefix"),
+     ("s3://", "s3://bucket/prefix"), ("s3:///x", "s3://bucket/prefix"), ("s3://b/{person}", "s3://bucket/prefix")],
+)  # fmt: skip
+def test_a_store_that_is_meant_otherwise_becomes_no_folder(store: str, meant: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        asked("--store", store)
+    assert meant in caught.value.hint
+
+
 @pytest.mark.parametrize("folder", ["/dev/null/x", "/" + "x" * 300])
 def test_a_folder_that_cannot_be(folder: str) -> None:
     with pytest.raises(HostUnfit, match="cannot be made"):

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote
 from ...errors import InvalidInput
 
 USER = "{user}"
+SCHEMES = ("s3", "az", "gs")
 SHAPES = f"s3://bucket/prefix, az://container/prefix, gs://bucket/prefix; one bucket a person: s3://nbd-{USER}"
 BRACES = re.compile(r"\{.*?\}|[{}]")
 SEGMENT = re.compile(r"[A-Za-z0-9._@=+-]+")
@@ -85,7 +86,7 @@ def parse(where: str) -> Layout:
     scheme, found, rest = where.partition("://")
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.removesuffix("/")
-    if not found or scheme not in ("s3", "az", "gs") or not bucket:
+    if not found or scheme not in SCHEMES or not bucket:
         raise wrong(where, "is not a store")
     if set(BRACES.findall(where)) - {USER} or where.count(USER) > 1:
         raise wrong(where, f"may hold {USER} once, and no other brace")

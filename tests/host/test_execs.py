@@ -154,8 +154,9 @@ async def test_a_podman_that_fails_is_unknown(ends: Ends, sin: Any) -> None:
 
 async def test_what_podman_says_at_the_start_is_told(ends: Ends) -> None:
     async def far(asked: Asked, writer: asyncio.StreamWriter) -> bool:
-        failed = refuses(500, "crun: executable file not found") if asked.path.endswith("/start") else Exec()
-        return await failed(asked, writer)
+        failed = asked.path.endswith("/start")
+        await (refuses(500, "crun: executable file not found") if failed else Exec())(asked, writer)
+        return not failed  # As asked to: Podman ends the connection of a start.
 
     ends.service.sin = far
     with pytest.raises(Unreachable, match="executable file not found"):

@@ -46,8 +46,10 @@ class FakeEditorStates:
         self.shown: dict[str, EditorLook] = {}
         """By the path of the editor's socket; nobody listens on any other."""
         self.failures: dict[str, NbdError] = {}
+        self.calls = 0
 
     async def look(self, place: Place, editor: str) -> EditorLook:
+        self.calls += 1
         await given_way(self.failures.get(place.path))
         if place.path not in self.shown:
             raise Unreachable("the editor does not answer")

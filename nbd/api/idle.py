@@ -57,7 +57,8 @@ class Desk(Protocol):
 
 
 class Rest(Protocol):
-    """Giving back and taking up again, as a person asks for it. Each returns when it is begun; what is so already stays so.
+    """Giving back and taking up again, as a person asks for it. Each returns when it is begun; from then until it is over, whichever way, the
+    notebook shows its progress or its place in the line (Passing). What is so already stays so.
 
     Raises Conflict in a state from which that cannot be, and what keeps it from being done at all: HostUnfit, Refused.
     """

@@ -45,6 +45,9 @@ class Client:
     def post(self, path: str, body: object = None) -> Any:
         return self.ask("POST", path, body).message
 
+    def patch(self, path: str, body: object) -> Any:
+        return self.ask("PATCH", path, body).message
+
     def delete(self, path: str) -> Any:
         return self.ask("DELETE", path).message
 

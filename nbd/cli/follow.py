@@ -98,7 +98,7 @@ class Story:
     def _lines(self) -> Iterator[str]:
         screen, now = self.screen, time.monotonic()
         yield screen.line(Cell(self.title, "bold"), "  ", Cell(running(now - self.began), "dim"))
-        if self.view is None or self.view.state not in ("STARTING", "STOPPING"):
+        if self.view is None or (self.view.state not in ("STARTING", "STOPPING") and not self.step):
             return
         done = "✓" if screen.unicode else "*"
         for phase, seconds in self.view.phases.items():

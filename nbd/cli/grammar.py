@@ -43,6 +43,10 @@ class Arg:
     choices: tuple[str, ...] = ()
     many: bool = False
     """May be said several times."""
+    several: bool = False
+    """A positional argument that takes all the words that are left, one at least."""
+    required: bool = False
+    """An option that must be there."""
 
     @property
     def positional(self) -> bool:
@@ -156,7 +160,12 @@ def _add_args(to: Parser, args: Sequence[Arg]) -> None:
         else:
             options |= {"action": "append"} if arg.many else {}
             options |= {"type": arg.kind, "metavar": arg.metavar or arg.flags[-1].lstrip("-").upper(), "choices": arg.choices or None}
-        if arg.positional and arg.optional:
+        if arg.required:
+            options["required"] = True
+        if arg.positional and arg.several:
+            options["nargs"] = "+"
+            del options["default"]
+        elif arg.positional and arg.optional:
             options["nargs"] = "?"
         elif arg.positional:
             del options["default"]

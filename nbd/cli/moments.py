@@ -37,6 +37,16 @@ def ago(text: str, now: float) -> float | None:
     return None if match is None else now - int(match[1]) * UNITS[match[2]]
 
 
+def span_of(text: str) -> float:
+    """Seconds of "90s", "30min", "2h", "1h30min", "2 days". Raises InvalidInput for what is no length of time."""
+    parts = re.findall(r"(\d{1,9}(?:\.\d{1,3})?)\s*([a-z]+)", text.strip().lower())
+    said = re.fullmatch(r"(?:\d{1,9}(?:\.\d{1,3})?\s*[a-z]+\s*)+", text.strip().lower())
+    units = [unit if unit in UNITS else unit.removesuffix("s") for _, unit in parts]
+    if said is None or any(unit not in UNITS for unit in units):
+        raise InvalidInput(f"{text!r} is no length of time", hint="such as 30min, 2h or 1h30min", code="wrong_use")
+    return sum(float(count) * UNITS[unit] for (count, _), unit in zip(parts, units, strict=True))
+
+
 def iso(text: str) -> float | None:
     """ "2026-11-20", "2026-11-20 14:05", "2026-11-20T14:05:00+01:00"."""
     try:

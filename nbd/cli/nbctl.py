@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from ..errors import NbdError
-from . import completion, homes, notebooks, offers, storage, views
+from . import completion, homes, idle, notebooks, offers, storage, views
 from .grammar import Arg, Call, Verb, call, parser
 from .notebooks import NotStarted
 from .output import emit
@@ -37,6 +37,7 @@ VERBS: tuple[Verb, ...] = (
     notebooks.START,
     *views.NOTEBOOK_VERBS,
     *notebooks.VERBS,
+    *idle.VERBS,
     *views.MACHINE_VERBS,
     *offers.VERBS,
     homes.HOME,

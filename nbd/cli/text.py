@@ -121,6 +121,19 @@ def moment(then: float | None, now: float) -> str:
     return f"{time.strftime('%H:%M' if today else '%Y-%m-%d %H:%M', local)} ({ago(then, now)})"
 
 
+def clock(then: float | None, now: float) -> str:
+    """ "14:02"; with the day where it is not today's."""
+    if then is None:
+        return ""
+    local = time.localtime(then)
+    return time.strftime("%H:%M" if local[:3] == time.localtime(now)[:3] else "%Y-%m-%d %H:%M", local)
+
+
+def span(seconds: float) -> str:
+    """A length of time of which nobody counts the seconds: "4 s", "25 min", "2 h 10 min", "3 days"."""
+    return took(seconds) if seconds >= HOUR else f"{round(seconds)} s" if round(seconds) < MINUTE else f"{seconds // MINUTE:.0f} min"
+
+
 def ordinal(number: int) -> str:
     suffix = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{suffix}"

@@ -16,6 +16,7 @@ from ..errors import InvalidInput, NotFound
 from ..messages import CardView, GpusView, NotebookView, RunView, StatusView
 from .client import route, typed, typed_all
 from .grammar import Arg, Call, Verb
+from .idleviews import next_text
 from .notebooks import NAME
 from .output import emit, label, state
 from .render import Cell, Live, Screen, facts, table
@@ -52,11 +53,18 @@ def notebook_table(screen: Screen, views: Sequence[NotebookView], now: float) ->
             view.profile,
             ", ".join(view.gpus),
             Cell(ago(since(view), now), "dim"),
-            "" if view.state == "RUNNING" else view.sentence,
+            coming(view, now) if view.state == "RUNNING" else view.sentence,
         )
         for view in sorted(views, key=lambda view: (view.owner, view.name))
     ]
     yield from table(screen, ("NAME", "STATE", "PROFILE", "GPU", "SINCE", "WHY"), rows)
+
+
+def coming(view: NotebookView, now: float) -> str:
+    """What is done to one that runs, as long as it is in sight."""
+    if view.next is None or view.next.due is None or view.verdict == "active":
+        return ""
+    return f"{view.verdict}; {next_text(view.next, now)}"
 
 
 def since(view: NotebookView) -> float | None:
@@ -100,7 +108,9 @@ def _tell_notebook(call: Call, view: NotebookView) -> None:
         ("GPU", card_facts),
         ("attached", ", ".join(f"{one.url} at {one.path}{' (read-write)' if one.writable else ''}" for one in view.attach)),
         ("waits", f"number {view.waiting.position} in line, since {moment(view.waiting.since, now)}" if view.waiting else ""),
-        ("idle", view.verdict or ""),
+        ("verdict", f"{view.verdict}; why: nbctl why {label(view)}" if view.verdict else ""),
+        ("next", next_text(view.next, now) if view.next and view.next.due else ""),
+        ("notice", Cell(view.notice.text, "yellow") if view.notice else ""),
         ("address", Cell(view.url, "cyan") if view.state in ("RUNNING", "PARKED", "FROZEN") else ""),
         ("started", moment(view.started, now)),
         ("phases", phases(dict(view.phases))),

@@ -68,6 +68,8 @@ class FakeCore:
     log: Sequence[str] = ()
     home: Mapping[str, object] = field(default_factory=dict)
     """By the word after /v1/home: what it answers; a list is streamed line by line, a function is asked each time."""
+    idle: Mapping[str, object] = field(default_factory=dict)
+    """By "METHOD why" and so on: what it answers of a notebook; a function is asked each time."""
     problems: dict[str, tuple[int, Problem]] = field(default_factory=dict)
     """By "METHOD /path"."""
     sins: dict[str, Sin] = field(default_factory=dict)
@@ -174,6 +176,9 @@ class CoreHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.serve()
 
+    def do_PATCH(self) -> None:
+        self.serve()
+
     def do_DELETE(self) -> None:
         self.serve()
 
@@ -273,6 +278,8 @@ class CoreHandler(BaseHTTPRequestHandler):
         act = parts[1] if len(parts) > 1 else ""
         if view is None:
             self.missing(f"no notebook {parts[0]!r}")
+        elif found := core.idle.get(f"{self.command} {'/'.join(parts[1:])}"):
+            self.answer(found() if callable(found) else found)
         elif act == "logs":
             self.stream(f"{line}\n" for line in self.log_lines(follow=query.get("follow") == "1", last=int(query["lines"])))
         elif act == "runs":

@@ -94,8 +94,8 @@ def seen(run: str, stamp: Stamp, sample: Sample, mood: Mood) -> Stretch:
     evidence = tuple((signal, weights[signal]) for signal in LETTERS if signal in weights)
     unknown = tuple(dict.fromkeys(item.source if item.source in SOURCES else "other" for item in sample.unknown))
     name = _printable(sample.busy[0]).encode()[:NAME_BYTES].decode(errors="ignore") if sample.busy else ""
-    row = Stretch(run[:NAME], stamp.boot[:NAME], sample.at, sample.at, stamp.wall, 1, mood)
-    return replace(row, evidence=evidence, unknown=unknown, busy=min(MOST_BUSY, len(sample.busy)), name=name)
+    busy = min(MOST_BUSY, len(sample.busy))
+    return Stretch(run[:NAME], stamp.boot[:NAME], sample.at, sample.at, stamp.wall, 1, mood, evidence, unknown, busy, name)
 
 
 def happened(run: str, stamp: Stamp, decision: Decision) -> Happened:

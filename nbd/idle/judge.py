@@ -19,6 +19,8 @@ FRESH = 1.5
 GAP = 3.0
 """Sample periods between two samples after which the time between them was not seen: the box was suspended, nbd was down."""
 NEGLIGIBLE = 0.5 / GRAIN
+FULL_WINDOW = 1800.0
+"""Half-lives are for policies whose first step comes after so long or longer; a shorter one shortens them in proportion, or it would come late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,43 +76,48 @@ def observe(standing: Standing, sample: Sample, policy: Policy) -> Standing:
         return standing
     unseen = span_of_it > GAP * policy.sample_every
     person_at = sample.at if any(item.signal in PERSON for item in sample.evidence) else standing.person_at
-    then = replace(standing, at=sample.at, person_at=person_at, unknown=sample.unknown, traces=_traces(standing.traces, sample))
-    then = _claims(then, sample, span_of_it, seen=not unseen)
+    busy, silent_since = _claims(standing, sample, span_of_it, seen=not unseen)
+    traces, idle = _traces(standing.traces, sample, pace(policy)), standing.idle_seconds
+    then = Standing(sample.at, standing.active_at, person_at, idle, traces, busy, silent_since, sample.unknown, standing.blind_since)
     worked = any(item.signal not in WEAK and counts(then, item.signal, policy, sample.at) for item in sample.evidence)
     if worked and score(then, policy, sample.at) >= ENOUGH:
         return replace(then, active_at=sample.at, idle_seconds=0.0, blind_since=None)
     if blind(then, policy, sample.at):
-        since = standing.at if then.blind_since is None else then.blind_since
-        return replace(then, blind_since=since)
-    return replace(then, idle_seconds=then.idle_seconds + (0.0 if unseen else span_of_it), blind_since=None)
+        return then if then.blind_since is not None else replace(then, blind_since=standing.at)
+    return replace(then, idle_seconds=idle + (0.0 if unseen else span_of_it), blind_since=None)
 
 
-def _traces(old: Mapping[Signal, Trace], sample: Sample) -> Mapping[Signal, Trace]:
+def _traces(old: Mapping[Signal, Trace], sample: Sample, speed: float) -> Mapping[Signal, Trace]:
     """Of each signal the one of which most is left: as all fade alike, that one stays ahead. What is as good as gone is forgotten."""
-    traces = {signal: trace for signal, trace in old.items() if faded(signal, trace, sample.at) >= NEGLIGIBLE}
+    traces = {signal: trace for signal, trace in old.items() if faded(signal, trace, sample.at, speed) >= NEGLIGIBLE}
     for item in sample.evidence:
         known = traces.get(item.signal)
-        if known is None or faded(item.signal, known, sample.at) <= item.weight:
+        if known is None or faded(item.signal, known, sample.at, speed) <= item.weight:
             traces[item.signal] = Trace(sample.at, item.weight, item.text)
     return traces
 
 
-def _claims(standing: Standing, sample: Sample, passed: float, *, seen: bool) -> Standing:
-    """Who is busy since when, and how long without any support. Time that was not seen is not held against a kernel."""
+def _claims(standing: Standing, sample: Sample, passed: float, *, seen: bool) -> tuple[tuple[tuple[str, float], ...], float | None]:
+    """Who is busy since when, and since when without any support. Time that was not seen is not held against a kernel."""
     later = None if standing.silent_since is None else min(sample.at, standing.silent_since + passed)
     if any(item.source == "editor" for item in sample.unknown):
-        return replace(standing, silent_since=later)
+        return standing.busy, later
     known = dict(standing.busy)
     busy = tuple((name, known.get(name, sample.at)) for name in dict.fromkeys(sample.busy))
-    supported = any(item.signal in MEASURED for item in sample.evidence)
-    if not busy or supported:
-        return replace(standing, busy=busy, silent_since=None)
+    if not busy or any(item.signal in MEASURED for item in sample.evidence):
+        return busy, None
     since = standing.silent_since if seen else later
-    return replace(standing, busy=busy, silent_since=sample.at if since is None else since)
+    return busy, sample.at if since is None else since
 
 
-def faded(signal: Signal, trace: Trace, now: float) -> float:
-    return trace.weight * math.exp2(-max(0.0, now - trace.at) / MEANINGS[signal].half_life)
+def pace(policy: Policy) -> float:
+    """What half-lives are multiplied with."""
+    windows = (FULL_WINDOW, policy.park_after, policy.freeze_after, policy.stop_after)
+    return min(window for window in windows if window is not None) / FULL_WINDOW
+
+
+def faded(signal: Signal, trace: Trace, now: float, speed: float) -> float:
+    return trace.weight * math.exp2(-max(0.0, now - trace.at) / (MEANINGS[signal].half_life * speed))
 
 
 def alone(standing: Standing, policy: Policy, now: float) -> bool:
@@ -131,12 +138,12 @@ def counts(standing: Standing, signal: Signal, policy: Policy, now: float) -> bo
 
 def score(standing: Standing, policy: Policy, now: float, but: Signal | None = None) -> float:
     """Of all that counts, but for one signal."""
-    return _sum({signal: trace for signal, trace in standing.traces.items() if signal != but and counts(standing, signal, policy, now)}, now)
+    return _sum({signal: trace for signal, trace in standing.traces.items() if signal != but and counts(standing, signal, policy, now)}, now, pace(policy))
 
 
-def _sum(traces: Mapping[Signal, Trace], now: float) -> float:
-    weak = sum(faded(signal, trace, now) for signal, trace in traces.items() if signal in WEAK)
-    return min(weak, WEAK_MOST) + sum(faded(signal, trace, now) for signal, trace in traces.items() if signal not in WEAK)
+def _sum(traces: Mapping[Signal, Trace], now: float, speed: float) -> float:
+    weak = sum(faded(signal, trace, now, speed) for signal, trace in traces.items() if signal in WEAK)
+    return min(weak, WEAK_MOST) + sum(faded(signal, trace, now, speed) for signal, trace in traces.items() if signal not in WEAK)
 
 
 def blind(standing: Standing, policy: Policy, now: float) -> bool:
@@ -166,15 +173,16 @@ def verdict(standing: Standing, policy: Policy, now: float) -> Verdict:
         reasons += [f"{_busy(standing, now)}, and nothing measures any work of it"] if asks else []
         return Verdict(Mood.UNKNOWN, standing.blind_since or standing.at, standing.idle_seconds, tuple(reasons), ask=asks)
     idle = standing.idle_seconds + max(0.0, now - standing.at)
-    claimed = alone(standing, policy, now) and (bool(standing.busy) or _sum(standing.traces, as_of) >= ENOUGH)
+    claimed = alone(standing, policy, now) and (bool(standing.busy) or _sum(standing.traces, as_of, pace(policy)) >= ENOUGH)
     return Verdict(Mood.IDLE, standing.active_at, idle, _idle_reasons(standing, policy, idle, now), expired=claimed)
 
 
 def remaining(standing: Standing, policy: Policy, now: float) -> tuple[Left, ...]:
     """What is left of what was seen, the heaviest first."""
     as_of = max(standing.at, now - FRESH * policy.sample_every)
+    speed = pace(policy)
     left = [
-        Left(Evidence(signal, faded(signal, trace, as_of), trace.text), now - trace.at, counts(standing, signal, policy, now))
+        Left(Evidence(signal, faded(signal, trace, as_of, speed), trace.text), now - trace.at, counts(standing, signal, policy, now))
         for signal, trace in standing.traces.items()
     ]
     return tuple(sorted((item for item in left if item.evidence.weight >= NEGLIGIBLE), key=lambda item: (-item.evidence.weight, item.age)))

@@ -31,12 +31,27 @@ def clock(moment: float) -> str:
         pytest.param(Request(count=2), [], ("GPU-a", "GPU-b"), id="two cards"),
         pytest.param(Request(), [BOBS], ("GPU-b",), id="around an exclusive lease"),
         pytest.param(Request(count=0), [BOBS], (), id="no card asked for"),
+        pytest.param(Request(prefer=("GPU-b",)), [], ("GPU-b",), id="the one that is preferred"),
+        pytest.param(Request(prefer=("GPU-b", "GPU-a")), [], ("GPU-a",), id="one of those preferred"),
+        pytest.param(Request(count=2, prefer=("GPU-b",)), [], ("GPU-b", "GPU-a"), id="the preferred one and another"),
+        pytest.param(Request(prefer=("GPU-a",)), [BOBS], ("GPU-b",), id="another than the preferred one, which is taken"),
+        pytest.param(Request(only=("GPU-b",)), [], ("GPU-b",), id="the only one"),
     ],
 )
 def test_grants(request_: Request, leases: list[Lease], expected: tuple[str, ...]) -> None:
     answer = allocate([SMALL, BIG], leases, request_, clock)
     assert isinstance(answer, Grant)
     assert answer.cards == expected
+
+
+def test_a_request_for_certain_cards_waits_for_those_and_for_no_other() -> None:
+    taken = allocate([SMALL, BIG], [BOBS], Request(only=("GPU-a",)), clock)
+    assert isinstance(taken, Refusal)
+    assert taken.worth_waiting
+    gone = allocate([SMALL, BIG], [], Request(only=("GPU-x",)), clock)
+    assert isinstance(gone, Refusal)
+    assert not gone.worth_waiting
+    assert "GPU-a is not one of those asked for" in gone.summary
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from .fitness import fit
 from .keeping.guardian import Means
 from .model import HomeRequest, Owed, Root
 from .ports import HomeFolders, Notes
-from .snapshots.naming import hold
+from .snapshots.naming import PASSING, hold
 from .standing import stranger
 
 log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class Ledger:
             async with asyncio.timeout(WAIT_SECONDS):
                 repository = await self._means.vault.find(person)
                 other = next((one for one in repository.root.snapshots if one.id == note.parted), None) if repository else None
-                if repository and other and not other.name:
+                if repository and other and other.name in PASSING:
                     # The name moves: of each other box the last is kept for ever, and the retention decides of those before.
                     await hold(repository, other.id, f"of {other.box}", alone=True)
                     await self._means.vault.note(person, repository)

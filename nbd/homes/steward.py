@@ -19,10 +19,9 @@ from .snapshots.comparer import compare
 from .snapshots.contents import shown
 from .snapshots.repository import Repository
 from .snapshots.restorer import Progress, Restorer
+from .snapshots.retention import BEFORE
 from .snapshots.snapshotter import Request
 from .teller import Teller
-
-BEFORE = "before a restore"
 
 
 class Steward:

@@ -48,6 +48,17 @@ def test_retention_of_a_busy_year() -> None:
     assert counts == [3, 24, 14, 8, 6]
 
 
+def test_of_those_from_before_a_restore_the_newest_few_stay() -> None:
+    befores = [Listed(f"{number:064x}", NOW - (100 + number) * DAY, "before a restore", "restore") for number in range(20)]
+    verdict = retain([*befores, listed(NOW), listed(NOW - 150 * DAY, "main run 7")], Policy(weekly=0, daily=0, hourly=0, monthly=0), NOW)
+    assert [kept.snapshot for kept in verdict.keep[1:6]] == befores[:5]
+    assert {kept.reasons for kept in verdict.keep[1:6]} == {("one of the newest 5 from before a restore",)}
+    assert verdict.keep[6].reasons == ("named main run 7",)
+    assert list(verdict.drop) == befores[5:]
+    assert retain([befores[7], listed(NOW)], Policy(befores=0), NOW).keep[1].reasons[-1] == "monthly", "it is one like any other"
+    assert befores[19] in [kept.snapshot for kept in retain([befores[19]], Policy(befores=0), NOW).keep], "the newest stays"
+
+
 @given(st.dates(datetime.date(1970, 1, 1), datetime.date(2200, 1, 1)), st.dates(datetime.date(1970, 1, 1), datetime.date(2200, 1, 1)))
 def test_month_is_the_calendar_month(one: datetime.date, two: datetime.date) -> None:
     days = [(date - datetime.date(1970, 1, 1)).days * DAY for date in (one, two)]

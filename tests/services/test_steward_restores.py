@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from nbd.errors import Refused, Unreachable
+from nbd.homes.snapshots.naming import hold
 from nbd.homes.snapshots.restorer import Progress
+from nbd.homes.snapshots.retention import BEFORE
 from nbd.host.homewriter import DescriptorTarget
 from nbd.messages import RestoreRequest
 
@@ -83,3 +85,14 @@ async def test_a_new_folder_replaces_nothing(box: Box) -> None:
     before = await box.events()
     await restored(box, "")
     assert await box.events() == before
+
+
+async def test_one_from_before_a_restore_is_kept_for_ever_once_another_box_needs_it(box: Box) -> None:
+    await restored(box, str(box.path))
+    repository = await box.means.vault.find("ada")
+    assert repository
+    befores = [one for one in repository.root.snapshots if one.name == BEFORE]
+    await hold(repository, befores[0].id, "of another", alone=True)
+    assert [one.name for one in repository.root.snapshots if one.id == befores[0].id] == ["of another"]
+    await hold(repository, befores[0].id, "of a third")
+    assert [one.name for one in repository.root.snapshots if one.id == befores[0].id] == ["of another"]

@@ -8,8 +8,11 @@ from dataclasses import replace
 from ...errors import Conflict, NotFound, Refused
 from ..model import Listed, Root
 from .repository import Repository
+from .retention import BEFORE
 
 ATTEMPTS = 5
+PASSING = ("", BEFORE)
+"""What is called so is not kept for ever yet."""
 
 
 async def hold(repository: Repository, snapshot: str, name: str, *, alone: bool = False) -> None:
@@ -18,7 +21,7 @@ async def hold(repository: Repository, snapshot: str, name: str, *, alone: bool 
 
     def called(one: Listed) -> str:
         if one.id == snapshot:
-            return one.name or name
+            return name if one.name in PASSING else one.name
         return "" if alone and one.name == name else one.name
 
     def named(root: Root) -> Root:

@@ -9,6 +9,8 @@ from ..model import Listed
 
 HOUR = 3600 * 1_000_000_000
 DAY = 24 * HOUR
+BEFORE = "before a restore"
+"""The name of what a restore in place was about to replace: nobody gave it, so it keeps a snapshot for a while and not for ever."""
 EPOCH_MONDAY = 4 * DAY
 """1970 began on a Thursday; its first Monday was the fifth of January."""
 
@@ -21,6 +23,8 @@ class Policy:
     daily: int = 14
     weekly: int = 8
     monthly: int = 6
+    befores: int = 5
+    """Of those from before a restore."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +58,18 @@ BUCKETS: tuple[tuple[str, Callable[[int], int]], ...] = (
 
 
 def retain(snapshots: Sequence[Listed], policy: Policy, now: int) -> Verdict:
-    """Newest first: the last one of each hour, day, week and month, as many of each as the policy says; named ones and the newest always."""
+    """Newest first: the last one of each hour, day, week and month, as many of each as the policy says; named ones and the newest always, but of
+    those from before a restore the newest few."""
     newest_first = sorted(snapshots, key=lambda listed: (listed.time, listed.id), reverse=True)
     left = {"hourly": policy.hourly, "daily": policy.daily, "weekly": policy.weekly, "monthly": policy.monthly}
     last: dict[str, int] = {}
+    befores = [listed.id for listed in newest_first if listed.name == BEFORE][: policy.befores]
     keep, drop = [], []
     for position, listed in enumerate(newest_first):
         reasons = ["the newest"] if position == 0 else []
-        if listed.name:
+        if listed.id in befores:
+            reasons.append(f"one of the newest {policy.befores} from {BEFORE}")
+        elif listed.name not in ("", BEFORE):
             reasons.append(f"named {listed.name}")
         if listed.time > now - policy.recent:
             reasons.append("recent")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .. import wire
-from ..errors import KINDS, HostUnfit, NbdError, Unreachable
+from ..errors import KINDS, HostUnfit, InvalidInput, NbdError, NotFound, Unreachable
 from ..homemessages import HomesBrief
 from ..homes.model import HomeReady, HomeRequest
 from ..homes.wishes import EventsOffer, FlushWish, InUse, ReadyWish, RestoreWish
@@ -32,6 +32,8 @@ READY_SECONDS = 60.0
 BRING_PAUSES = (0.2, 0.5, 1.0, 2.0, 5.0)
 NOT_BACK = "home_not_back"
 UNFIT = frozenset({"home_unfit", NOT_BACK})
+ASKED_WRONG: dict[str, type[NbdError]] = {"not_found": NotFound, "ambiguous": InvalidInput}
+"""Of a restore; the rest of what ends one is trouble."""
 
 
 class SyncHomes:
@@ -166,7 +168,8 @@ def said(line: bytes) -> RestoreView:
     with suppress(NbdError):
         return wire.decode(RestoreView, line)
     problem = wire.decode(ProblemAnswer, line).error
-    raise (Unreachable if problem.retryable else NotDone)(problem.message, hint=problem.hint, code=problem.code)
+    kind = Unreachable if problem.retryable else ASKED_WRONG.get(problem.code, NotDone)
+    raise kind(problem.message, hint=problem.hint, code=problem.code)
 
 
 class NotDone(NbdError):

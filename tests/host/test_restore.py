@@ -16,7 +16,7 @@ import pytest
 
 from nbd import wire
 from nbd.api.server import listening_socket
-from nbd.errors import Damaged, NbdError, Unreachable
+from nbd.errors import Damaged, NbdError, NotFound, Unreachable
 from nbd.homes.attached.carrier import Means as AttachedMeans
 from nbd.homes.attached.service import AttachedData
 from nbd.homes.keeper import Keeper
@@ -204,7 +204,7 @@ async def test_a_sync_that_goes_away_before_anything_came_leaves_no_folder(house
 async def test_a_child_that_ends_and_a_sync_that_is_not_there_are_said(house: House) -> None:
     (house.home / "paper").write_text("hers")
     await house.kept()
-    with pytest.raises(NbdError, match="no snapshot has other"):
+    with pytest.raises(NotFound, match="no snapshot has other"):
         await house.restore("other", house.home / "x")
     await house.door.close()
     house.socket.unlink()

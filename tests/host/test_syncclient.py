@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nbd import config, syncer
-from nbd.errors import HostUnfit, Unreachable
-from nbd.host.syncclient import SyncHomes
+from nbd import config, syncer, wire
+from nbd.errors import HostUnfit, InvalidInput, NbdError, NotFound, Unreachable
+from nbd.host.syncclient import NotDone, SyncHomes, said
+from nbd.messages import Problem, ProblemAnswer
 from nbd.notebooks.model import Occupant
 from nbd.places import under
 
@@ -46,6 +47,17 @@ async def test_a_sync_that_dies_in_its_answer_is_known_from_one_that_is_away(sho
 
     socket = short_path / "sync.sock"
     async with await asyncio.start_unix_server(serve, socket):
-        with pytest.raises(Unreachable) as said:
+        with pytest.raises(Unreachable) as raised:
             await SyncHomes(socket, short_path / "restore.sock").briefs()
-    assert said.value.code == "broken_off"
+    assert raised.value.code == "broken_off"
+
+
+@pytest.mark.parametrize(
+    ("code", "retryable", "kind"),
+    [("not_found", False, NotFound), ("ambiguous", False, InvalidInput), ("no_space", False, NotDone), ("not_saved_first", False, NotDone),
+     ("store_denied", False, NotDone), ("store_away", True, Unreachable), ("internal", False, NotDone)],
+)  # fmt: skip
+def test_what_ended_a_restore(code: str, retryable: bool, kind: type[NbdError]) -> None:  # noqa: FBT001 - a table's
+    with pytest.raises(NbdError) as raised:
+        said(wire.encode(ProblemAnswer(Problem(code, "why", "what next", retryable))).encode())
+    assert (type(raised.value), raised.value.code, raised.value.hint) == (kind, code, "what next")

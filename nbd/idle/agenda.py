@@ -40,7 +40,11 @@ class Ending:
 
 
 def decide(verdict: Verdict, policy: Policy, situation: Situation, now: float) -> Decision:
-    """What to do now. `next` and `due` tell the earliest that anything can happen, even if all work ended at this moment."""
+    """What to do now. `next` and `due` tell the earliest that anything can happen, even if all work ended at this moment; of a warning, what it
+    announces."""
+    wakes = situation.state == PARKED and verdict.mood is Mood.ACTIVE and not verdict.kept_only
+    if wakes:  # what comes next comes to one that has its card again
+        situation = replace(situation, state="RUNNING", abilities=replace(situation.abilities, held=True))
     plans = sorted(plans_of(verdict, policy, situation, now), key=lambda plan: (plan.due, BY_RANK[plan.step]))
     ending = ending_of(policy, situation, now)
     ahead = _ahead(plans, ending, verdict, policy, now)
@@ -49,7 +53,7 @@ def decide(verdict: Verdict, policy: Policy, situation: Situation, now: float) -
         return replace(ahead, step=Step.WARN, reason="max_running", text=text, next=Step.STOP, due=ending.due)
     if ending and ending.due <= now:
         return _act(Step.STOP, "max_running", policy, now)
-    if situation.state == PARKED and verdict.mood is Mood.ACTIVE and not verdict.kept_only:
+    if wakes:
         return replace(ahead, step=Step.UNPARK, text=f"it gets its GPU again: {verdict.reasons[0] if verdict.reasons else 'somebody is there'}")
     if verdict.mood is Mood.IDLE and not _kept(situation, now):
         return _idle(plans, verdict, policy, now) or ahead

@@ -138,7 +138,8 @@ def counts(standing: Standing, signal: Signal, policy: Policy, now: float) -> bo
 
 def score(standing: Standing, policy: Policy, now: float, but: Signal | None = None) -> float:
     """Of all that counts, but for one signal."""
-    return _sum({signal: trace for signal, trace in standing.traces.items() if signal != but and counts(standing, signal, policy, now)}, now, pace(policy))
+    counted = {signal: trace for signal, trace in standing.traces.items() if signal != but and counts(standing, signal, policy, now)}
+    return _sum(counted, now, pace(policy))
 
 
 def _sum(traces: Mapping[Signal, Trace], now: float, speed: float) -> float:

@@ -25,6 +25,7 @@ from nbd.idle.model import (
     Look,
     Mood,
     Policy,
+    Sample,
     Site,
     Situation,
     Step,
@@ -36,6 +37,8 @@ from nbd.idle.model import (
 WORK, REST, DARK = "work", "rest", "dark"
 CARD, MINE, OTHERS = "GPU-1a2b3c4d", 4711, 9
 MIB = 1 << 20
+ALONE = Site(cards=(CARD,))
+NO_FREEZE = Abilities(freeze="this box has no CRIU", held=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,8 @@ class Phase:
 class Story:
     name: str
     phases: tuple[Phase, ...]
-    site: Site = Site(cards=(CARD,))
-    abilities: Abilities = Abilities(freeze="this box has no CRIU", held=True)
+    site: Site = ALONE
+    abilities: Abilities = NO_FREEZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ class Box:
 
 
 def card_of(phase: Phase) -> GpuLook:
-    uses = (GpuUse(CARD, MINE, phase.gpu, MIB, "python"),) if phase.on_card else ()
+    uses: tuple[GpuUse, ...] = (GpuUse(CARD, MINE, phase.gpu, MIB, "python"),) if phase.on_card else ()
     if phase.neighbour:
         uses += (GpuUse(CARD, OTHERS, phase.neighbour, MIB, "python"),)
     return GpuLook((CardUse(CARD, None if phase.gpu is None else phase.gpu + phase.neighbour, MIB),), uses)
@@ -137,6 +140,7 @@ class Notebook:
     policy: Policy
     site: Site
     abilities: Abilities
+    started: float = 0.0
     standing: judge.Standing = field(default_factory=lambda: judge.begin(0.0))
     look: Look | None = None
     state: str = "RUNNING"
@@ -151,18 +155,20 @@ class Notebook:
 
     def see(self, look: Look, wall: float) -> Decision:
         site = self.site if self.state == "RUNNING" else replace(self.site, cards=())
-        sample = evidence.sample(self.look, look, site)
-        self.look = look
+        sample, self.look = evidence.sample(self.look, look, site), look
+        return self.take(sample, wall)
+
+    def take(self, sample: Sample, wall: float) -> Decision:
         self.standing = judge.observe(self.standing, sample, self.policy)
-        self.verdict = verdict = judge.verdict(self.standing, self.policy, look.at)
+        self.verdict = verdict = judge.verdict(self.standing, self.policy, sample.at)
         if verdict.mood is Mood.ACTIVE:
             self.warned, self.asked = {}, None
         able = replace(self.abilities, held=self.abilities.held and self.state == "RUNNING")
-        situation = Situation(self.state, able, 0.0, wall / 60 % 1440, self.warned, self.end_told, self.asked)
-        decision = agenda.decide(verdict, self.policy, situation, look.at)
-        self._note(history.seen("container", Stamp("boot", look.at, wall), sample, verdict.mood))
+        situation = Situation(self.state, able, self.started, wall / 60 % 1440, self.warned, self.end_told, self.asked)
+        decision = agenda.decide(verdict, self.policy, situation, sample.at)
+        self._note(history.seen("container", Stamp("boot", sample.at, wall), sample, verdict.mood))
         if decision.step is not Step.NOTHING:
-            self._do(decision, Stamp("boot", look.at, wall))
+            self._do(decision, Stamp("boot", sample.at, wall))
         return decision
 
     def _note(self, row: Stretch) -> None:

@@ -118,7 +118,8 @@ def blind_for_ever(chance: random.Random) -> Story:
 def clock_jumps(chance: random.Random) -> Story:
     jumps = [HOUR, -HOUR, 365 * 86400.0, -365 * 86400.0, 365 * 86400.0]
     work = [Phase(20 * MINUTE, WORK, cpu=1.0, wall_jump=jump) for jump in jumps]
-    return Story("clock jumps", (TYPES, *work, *(Phase(6 * MINUTE, REST, wall_jump=-jump) for jump in jumps), replace(LEFT, seconds=long(6 * HOUR, chance))))
+    rest = [Phase(6 * MINUTE, REST, wall_jump=-jump) for jump in jumps]
+    return Story("clock jumps", (TYPES, *work, *rest, replace(LEFT, seconds=long(6 * HOUR, chance))))
 
 
 def suspended(chance: random.Random) -> Story:
@@ -136,8 +137,8 @@ def restarted(chance: random.Random) -> Story:
 
 
 STORIES = (
-    silent_cell, gpu_only, nohup, tmux, debug_run, loading, slow_download, download, forgotten_tab, stuck_input, mig, mig_left, neighbour, shared_work,
-    blind("gpu"), blind("cgroup"), blind("editor"), blind_for_ever, clock_jumps, suspended, restarted,
+    silent_cell, gpu_only, nohup, tmux, debug_run, loading, slow_download, download, forgotten_tab, stuck_input, mig, mig_left, neighbour,
+    shared_work, blind("gpu"), blind("cgroup"), blind("editor"), blind_for_ever, clock_jumps, suspended, restarted,
 )  # fmt: skip
 
 

@@ -27,6 +27,14 @@ CUT = {"BadDigest", "IncompleteBody", "InvalidDigest", "Md5Mismatch", "RequestTi
 PAST_THE_END = {"InvalidRange"}
 
 CAUSE = r'(?<=message: )"[^"]{1,80}"|failed to lookup address information: [\w ]+'
+CAUSES = {
+    r"\bTimedOut\b|kind: Timeout": "it does not answer in time",
+    r"\bIncompleteMessage\b|\bUnexpectedEof\b": "it breaks off in the middle of its answer",
+    r"\bParse\(": "what answers there is no such store",
+}
+"""What obstore says only in the names of its own things."""
+ASKED = r"Error performing (\w+) (\w+://[^/\s?]{1,60})"
+LONGEST = 120
 CERTIFICATE = r"InvalidCertificate\(\s*(\w+)"
 
 
@@ -53,11 +61,20 @@ class Said:
 
     @property
     def line(self) -> str:
-        """For people: may name the bucket and the key, never a signature; the same words for the same trouble."""
+        """For people, the cause first: short, never a signature, and the same words for the same trouble."""
+        asked = re.search(ASKED, self.text)
+        return self._why[:LONGEST] + (f" ({asked[1]} {asked[2]})" if asked else "")
+
+    @property
+    def _why(self) -> str:
+        answered = re.search(r"status code: (\d{3}[\w -]{0,40})", self.text)
+        if answered:
+            return f"{self.code}, {answered[1].strip()}".removeprefix(", ")
+        if causes := re.findall(CAUSE, self.text):
+            return str(causes[-1]).strip('"')
+        named = (words for pattern, words in CAUSES.items() if re.search(pattern, self.text))
         first = re.sub(r"\?\S*| in [\d.]+\S*s\b", "", self.text.partition("\n")[0])
-        causes = re.findall(CAUSE, self.text)
-        why = self.code or (causes[-1].strip('"') if causes else "")
-        return f"{first[:160]} {why}".strip()
+        return next(named, first.rpartition(" - ")[2] or first)
 
 
 def trouble(said: Said, store: str, key: str) -> NbdError:

@@ -58,16 +58,37 @@ def test_every_answer_has_its_word(said: Said, kind: type[NbdError], code: str, 
     assert kind is not HostUnfit or error.hint
     assert "\n" not in error.message
     assert "27.9" not in error.message, "the same trouble has the same words, so that it is told once"
+    assert len(error.message) <= 200
 
 
 def test_the_cause_is_told() -> None:
     text = f'Generic S3 error: {GET}HTTP error: error sending request\n\nDebug source: Os {{ code: 111, message: "Connection refused" }}'
-    assert trouble(Said("GenericError", text), "s3://homes", "latest").message.endswith("error sending request Connection refused")
+    assert trouble(Said("GenericError", text), "s3://homes", "latest").message == (
+        "the store s3://homes fails: Connection refused (GET https://s3.example)"
+    )
     text = text.replace("Os {", "error: InvalidCertificate(\n   UnknownIssuer,\n").replace("message", "text")
     error = trouble(Said("GenericError", text), "s3://homes", "latest")
     assert (error.code, error.message[-13:]) == ("store_unfit", "UnknownIssuer")
     assert "ca_file" in error.hint
     assert "clock" in trouble(answered(403, "RequestTimeTooSkewed"), "s3://homes", "latest").message
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (f"Generic S3 error: {STATUS}500 Internal Server Error: {'x' * 9000}", "500 Internal Server Error (GET https://s3.example)"),
+        (answered(500, "InternalError").text, "InternalError, 500 Words (GET https://s3.example)"),
+        (f"{GET}HTTP error: error sending request\n\n kind: Timeout,\n source: TimedOut,", "it does not answer in time (GET https://s3.example)"),
+        (f"{GET}HTTP error: x\n hyper::Error(\n IncompleteMessage,", "it breaks off in the middle of its answer (GET https://s3.example)"),
+        (f"{GET}HTTP error: x\n hyper::Error(\n Parse(\n Version,", "what answers there is no such store (GET https://s3.example)"),
+        (f"{GET}HTTP error: x\n failed to lookup address information: Name or service not known\"",
+         "failed to lookup address information: Name or service not known (GET https://s3.example)"),
+        (f"Generic S3 error: {GET}HTTP error: error sending request", "HTTP error: error sending request (GET https://s3.example)"),
+        ("connection reset", "connection reset"), ("y" * 5000, "y" * 120),
+    ],
+)  # fmt: skip
+def test_the_cause_comes_first_in_few_words(text: str, line: str) -> None:
+    assert Said("GenericError", text).line == line
 
 
 def test_past_the_end() -> None:

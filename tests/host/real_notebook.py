@@ -1,0 +1,76 @@
+"""One real container as nbd makes them, without nbd: for tests of what is read from it and done in it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from nbd.editors import EDITORS
+from nbd.host.containers import PodmanContainers
+from nbd.host.editor import UnixEditor
+from nbd.host.execs import PodmanExecs
+from nbd.host.limits import host_limits
+from nbd.host.podman import Podman
+from nbd.host.processes import KernelProcesses
+from nbd.idle.ports import Subject
+from nbd.notebooks.model import Notebook, Occupant
+from nbd.notebooks.spec import Site, build
+from nbd.profiles import parse_profile
+from nbd.unixdoor import Place
+
+T = TypeVar("T")
+PROFILE = parse_profile('title = "P"\nimage = "jupyter"\nmemory = "1GiB"\nshm = "16MiB"\ntmp = "16MiB"\n', "p", "p")
+BASE_IMAGE = "localhost/nbd/base:latest"
+PATIENCE = 40.0
+
+
+@dataclass(frozen=True)
+class RealNotebook:
+    subject: Subject
+    home: Path
+    execs: PodmanExecs
+    processes: KernelProcesses
+
+
+@asynccontextmanager
+async def real_notebook(folder: Path, socket: Path, command: tuple[str, ...] = ()) -> AsyncIterator[RealNotebook]:
+    """With a JupyterLab that is ready, or with this command in an image that has little more than a shell."""
+    home, run, identity = (folder / name for name in ("home", "run", "identity"))
+    for one in (home, run, identity):
+        one.mkdir()
+    (identity / "passwd").write_text(f"root:x:0:0::{home}:/bin/sh\n")
+    (identity / "group").write_text("root:x:0:\ntty:x:5:\n")
+    row = Notebook("nabcdefghi", "main", "root", "p", "jupyterlab", 5.0, run=1)
+    who = Occupant("root", os.geteuid(), os.getegid(), str(home))
+    site = Site(str(folder), "localhost/nbd/", str(run), str(identity), str(folder / "log"), None, host_limits())
+    spec = replace(build(row, PROFILE, who, [], site), name=f"nbd-test-{os.getpid()}-idle")
+    if command:
+        spec = replace(spec, image=BASE_IMAGE, command=command)
+    podman, processes = Podman(str(socket), 60), KernelProcesses()
+    containers = PodmanContainers(podman, processes, str(folder))
+    place = Place(str(run / "editor.sock"), who.uid)
+    try:
+        container = await containers.create(spec)
+        process = await containers.start(container)
+        if not command:
+            await UnixEditor().wait_ready(place, EDITORS["jupyterlab"].ready_path, PATIENCE)
+        subject = Subject(row.id, "root", "main", container, process.pid, place, "jupyterlab", "p", "RUNNING", time.time())
+        yield RealNotebook(subject, home, PodmanExecs(podman, str(socket), processes), processes)
+    finally:
+        for seen in await containers.seen():
+            await containers.remove(seen.container)
+        await podman.close()
+
+
+async def until(what: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE) -> T:
+    """The first true value."""
+    async with asyncio.timeout(seconds):
+        while not (value := await what()):
+            await asyncio.sleep(0.02)
+    return value

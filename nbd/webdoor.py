@@ -18,6 +18,7 @@ from .web.corelink import CoreLink
 from .web.door import Door
 from .web.enter import Entrance
 from .web.homepages import HomePages
+from .web.idlepages import IdlePages
 from .web.live import Live
 from .web.notices import Notices
 from .web.origins import Origins
@@ -93,7 +94,8 @@ def wired(origins: Origins, table: DoorTable, core: CoreLink, way: tuple[Proxy, 
     door = Door(origins, table, proxy, Reception(origins, core, render, traffic), time.time)
     entrance = Entrance(origins, table, core, render, time.time)
     pages, live = Pages(origins, table, core, render), Live(table)
-    door.pages = Router([*pages.routes(entrance, live), *HomePages(core, render, restores).routes()])
+    idle = IdlePages(core, render, pages.mine)
+    door.pages = Router([*pages.routes(entrance, live), *HomePages(core, render, restores).routes(), *idle.routes()])
     door.at_notebooks = Router([*pages.notebook_routes(entrance, live), *Notices(origins.pages, table, core, render, traffic).routes()])
     return door
 

@@ -77,6 +77,9 @@ class CoreLink:
     async def post(self, kind: type[T], path: str, token: str, body: object = None) -> T:
         return wire.decode(kind, await self._call("POST", path, token, body))
 
+    async def patch(self, kind: type[T], path: str, token: str, body: object) -> T:
+        return wire.decode(kind, await self._call("PATCH", path, token, body))
+
     async def do(self, method: str, path: str, token: str) -> None:
         await self._call(method, path, token)
 

@@ -95,36 +95,36 @@ class Pages:
         return self._render.redirect(f"/notebooks/{view.id}?then=open")
 
     async def notebook(self, visit: Visit, id: str) -> web.StreamResponse:
-        view = await self._mine(visit, id)
+        view = await self.mine(visit, id)
         auto_open = visit.query("then") == "open"
         return self._render.page(visit, "notebook.html", notebook=view, waterfall=waterfall(view.phases), auto_open=auto_open)
 
     async def log(self, visit: Visit, id: str) -> web.StreamResponse:
-        view = await self._mine(visit, id)
+        view = await self.mine(visit, id)
         text = await self._core.text(f"/v1/notebooks/{view.id}/logs", visit.token)
         return self._render.page(visit, "log.html", notebook=view, lines=text.splitlines()[-LOG_LINES:])
 
     async def start(self, visit: Visit, id: str) -> web.StreamResponse:
-        view = await self._mine(visit, id)
+        view = await self.mine(visit, id)
         asked = StartRequest(view.name, view.profile, wait=True, empty_home="empty_home" in visit.form)
         started = await self._core.post(NotebookView, "/v1/notebooks", visit.token, asked)
         return self._render.redirect(f"/notebooks/{started.id}?then=open")
 
     async def stop(self, visit: Visit, id: str) -> web.StreamResponse:
-        view = await self._mine(visit, id)
+        view = await self.mine(visit, id)
         await self._core.do("POST", f"/v1/notebooks/{view.id}/stop", visit.token)
         return self._render.redirect("/")
 
     async def ask_delete(self, visit: Visit, id: str) -> web.StreamResponse:
-        return self._render.page(visit, "delete.html", notebook=await self._mine(visit, id))
+        return self._render.page(visit, "delete.html", notebook=await self.mine(visit, id))
 
     async def delete(self, visit: Visit, id: str) -> web.StreamResponse:
-        view = await self._mine(visit, id)
+        view = await self.mine(visit, id)
         await self._core.do("DELETE", f"/v1/notebooks/{view.id}", visit.token)
         return self._render.redirect("/")
 
     async def open(self, visit: Visit, id: str) -> web.StreamResponse:
-        view = await self._mine(visit, id)
+        view = await self.mine(visit, id)
         answer = await self._core.post(OpenAnswer, f"/v1/notebooks/{view.id}/open", visit.token)
         if not answer.url.startswith(self._origins.notebook(view.id) + "/"):
             raise NbdError("core gave a link to another address", hint="do core and the web door have the same [web] settings?")
@@ -143,7 +143,7 @@ class Pages:
             raise NotFound("there is no such notebook")
         return self._render.page(visit, "away.html", notebook=row.view, ready=row.place is not None, trouble=None)
 
-    async def _mine(self, visit: Visit, id: str) -> NotebookView:
+    async def mine(self, visit: Visit, id: str) -> NotebookView:
         """Core is asked where the table does not know: it may be a moment behind. Raises NotFound also for what is another's."""
         row = self._table.notebooks.get(id)
         if row is not None and row.view.owner == visit.person:

@@ -14,9 +14,10 @@ from aiohttp import web
 from .. import wire
 from ..errors import NbdError
 from ..messages import Problem, ProblemAnswer
+from . import idlewords
 from .origins import Origins
 from .visit import Visit
-from .words import CAN_START, CAN_STOP, FILTERS, zone
+from .words import CAN_OPEN, CAN_START, CAN_STOP, FILTERS, zone
 
 FOLDER = Path(__file__).parent
 ORIGIN_ONLY = "strict-origin-when-cross-origin"
@@ -38,8 +39,8 @@ class Renderer:
             auto_reload=False,
         )
         self._jinja.filters.update(FILTERS)
-        self._jinja.globals.update(version=self.version, pages=origins.pages, can_start=CAN_START, can_stop=CAN_STOP)
-        self._jinja.globals.update(host=platform.node(), zone=zone)
+        self._jinja.globals.update(version=self.version, pages=origins.pages, can_start=CAN_START, can_stop=CAN_STOP, can_open=CAN_OPEN)
+        self._jinja.globals.update(host=platform.node(), zone=zone, i=idlewords)
         # A form may lead to a notebook's own address: the Open button does.
         self._policy = (
             "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; "

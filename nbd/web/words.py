@@ -12,6 +12,7 @@ from ..notebooks.model import Phase
 from .homewords import plain
 
 CAN_START = frozenset({"STOPPED", "FAILED", "ERROR"})
+CAN_OPEN = frozenset({"RUNNING", "PARKED", "FROZEN"})
 CAN_STOP = frozenset({"STARTING", "RUNNING", "PARKED", "FROZEN"})
 STATE_WORDS = {
     "STARTING": "Starting",

@@ -28,9 +28,9 @@
   const style = new CSSStyleSheet();
   style.replaceSync(`
     :host { all: initial; position: fixed; z-index: 2000; left: 0; right: 0; bottom: 34px; display: flex; justify-content: center; pointer-events: none; color-scheme: light dark;
-      --ink: #1d1f24; --quiet: #5b606b; --sheet: #fff; --edge: #c9cbd1; --mark: #9a6100; --go: #175fc0; --on-go: #fff }
-    :host(.dark) { --ink: #e8e9ec; --quiet: #a5abb8; --sheet: #23262d; --edge: #4b505b; --mark: #e0a63f; --go: #7db2ff; --on-go: #10131a }
-    :host(.sleep) { --mark: #6a5acd } :host(.dark.sleep) { --mark: #a99cf5 }
+      --ink: #1b1d21; --quiet: #5d636c; --sheet: #fff; --edge: #c9c9c1; --mark: #b26b00; --go: #0b7a6f; --on-go: #fff }
+    :host(.dark) { --ink: #e9eaec; --quiet: #9aa1ac; --sheet: #1c1f25; --edge: #434955; --mark: #f0b35a; --go: #3cc7b5; --on-go: #06201d }
+    :host(.sleep) { --mark: #5b4bb5 } :host(.dark.sleep) { --mark: #b0a4ff }
     .bar { box-sizing: border-box; pointer-events: auto; display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px; max-width: min(58rem, calc(100vw - 24px));
       padding: 8px 8px 8px 14px; border: 1px solid var(--edge); border-left: 4px solid var(--mark); border-radius: 8px; background: var(--sheet); color: var(--ink);
       box-shadow: 0 4px 18px rgb(0 0 0 / .22); font: 14px/1.4 system-ui, sans-serif }

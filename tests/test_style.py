@@ -27,7 +27,8 @@ PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "not
         "homes/keeping/debounce.py", "homes/attached/model.py", "homes/attached/names.py", "homes/attached/plan.py", "homes/attached/url.py",
         "homes/attached/fit.py", "notebooks/attach.py", "attachments.py", "editors.py", "wire.py", "errors.py", "messages.py", "storemessages.py",
         "idlemessages.py", "keptmessages.py", "homes/sizes/usage.py", "homes/sizes/culprits.py", "homes/sizes/room.py", "homes/stores/layout.py",
-        "homes/stores/policy.py", "homes/stores/bandwidth.py", "homes/stores/traffic.py", "host/storewords.py", "host/nvml_work.py", "values.py", "idle/model.py",
+        "homes/stores/policy.py", "homes/stores/bandwidth.py", "homes/stores/traffic.py", "host/storewords.py", "host/nvml_work.py",
+        "values.py", "idle/model.py",
         "idle/evidence.py", "idle/judge.py", "idle/agenda.py", "idle/policy.py", "idle/history.py", "idle/replay.py", "idle/words.py",
         "notebooks/rest/park_plan.py", "host/cudawords.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}

@@ -70,14 +70,19 @@ def enter(container: str, process: subprocess.Popen[bytes]) -> None:
 def leave(container: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     for group in groups(container):
-        while group.is_dir() and time.monotonic() < deadline:
-            for pid in (group / "cgroup.procs").read_text().split():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
+        while not gone(group) and time.monotonic() < deadline:
             process.poll()
-            with contextlib.suppress(OSError):
-                group.rmdir()
     process.wait()
+
+
+def gone(group: Path) -> bool:
+    """Kill all that is in it. Whether it could be removed."""
+    for pid in (group / "cgroup.procs").read_text().split() if group.is_dir() else ():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.is_dir()
 
 
 @contextmanager

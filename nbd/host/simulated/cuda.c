@@ -16,7 +16,7 @@
  *   busy 4711                     its work does not end: a lock waits for it until its time is over
  *   state 4711 2                  CUprocessState: 0 running, 1 locked, 2 checkpointed, 3 failed
  *   kept 4711 GPU-... 1073741824  so much of that card is in host memory
- *   call checkpoint 4711          what was called, oldest first
+ *   call checkpoint 4711          what was called, oldest first; also while it hangs or is slow
  */
 
 #include <fcntl.h>
@@ -281,6 +281,12 @@ static int done(int code) {
 static int enter(const char *call, int pid) {
     char line[TEXT];
     int code, at, ignored, waited = 0;
+    look();
+    if (strcmp(call, "state") && strcmp(call, "init")) {
+        snprintf(line, sizeof line, "call %s %d", call, pid);
+        add(&state, line);
+    }
+    done(SUCCESS);
     for (;;) {
         look();
         if (!waited && (at = line_about("slow", call, 0, &code)) >= 0) waited = code;
@@ -288,10 +294,6 @@ static int enter(const char *call, int pid) {
         else waited = NAP_NANOSECONDS / 1000000;
         let_go();
         nap(waited);
-    }
-    if (strcmp(call, "state") && strcmp(call, "init")) {
-        snprintf(line, sizeof line, "call %s %d", call, pid);
-        add(&state, line);
     }
     if (line_about("error", call, pid, &code) >= 0) return done(code);
     if ((at = line_about("once", call, pid, &code)) >= 0) { drop(&state, at); return done(code); }

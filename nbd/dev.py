@@ -244,7 +244,8 @@ def banner(config: Config, asked: Wish) -> str:
     if host not in ("127.0.0.1", "localhost", "[::1]"):
         lines.append(f"It listens on {config.web.listen} without TLS: for a network you trust.")
     if asked.simulate_gpus:
-        lines.append(f"SIMULATED GPUs: {asked.simulate_gpus} cards that exist only in a file; nothing computes on them.")
+        cards, them = ("1 card that exists", "it") if asked.simulate_gpus == 1 else (f"{asked.simulate_gpus} cards that exist", "them")
+        lines.append(f"SIMULATED GPUs: {cards} only in a file; nothing computes on {them}.")
     return "\n".join(lines)
 
 

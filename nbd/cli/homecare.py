@@ -39,7 +39,8 @@ def _tell_pruned(call: Call, view: PruneView) -> None:
     ]
     out.say_all(table(out, ("SNAPSHOT", "TAKEN", "AT", "KEPT AS"), rows) if rows else [])
     gone = sum(not one.reasons for one in view.snapshots)
-    told = f"{gone} of {len(view.snapshots)} snapshots {'are dropped' if view.done else 'would be dropped'}"
+    done = "is dropped" if gone == 1 else "are dropped"
+    told = f"{gone} of {len(view.snapshots)} {'snapshot' if len(view.snapshots) == 1 else 'snapshots'} {done if view.done else 'would be dropped'}"
     out.tell(f"{told}; {amount(view.freed_bytes)} are needed by nothing{' then' if not view.done else ''}, and deleted a day after that was seen.")
 
 

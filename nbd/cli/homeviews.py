@@ -193,7 +193,8 @@ def losses(call: Call, view: LossView) -> None:
     """On stderr: it is a part of a question."""
     err = call.err
     more = "" if view.whole else " or more"
-    err.tell(f"{view.entries:,}{more} names are in the newest snapshot and not in your home any more:")
+    names = "name is" if view.entries == 1 and view.whole else "names are"
+    err.tell(f"{view.entries:,}{more} {names} in the newest snapshot and not in your home any more:")
     for one in view.gone[:SHOWN]:
         folder = one.kind == "folder"
         err.say(f"  {one.path}{'/' if folder else ''}", Cell(f"  with {one.entries - 1:,} below it" if folder else "", "dim"))

@@ -58,7 +58,7 @@ def rotate_key(call: Call) -> int:
 
 
 def _tell_rotation(call: Call, view: RotationView) -> None:
-    call.out.tell(f"{view.homes} homes are under the new master key {view.key_name}.", "green")
+    call.out.tell(f"{view.homes} {'home is' if view.homes == 1 else 'homes are'} under the new master key {view.key_name}.", "green")
     call.err.say_all([call.err.painted(call.err.line(f"not yet: {line}"), "red") for line in view.failed])
     if view.failed:
         call.err.tell("the former key is kept beside it; say this again when these can be reached")

@@ -32,9 +32,9 @@ def missing(why: str) -> Refused:
 def refuse(loss: Loss) -> str:
     """Why this loss has to be confirmed by a person; empty if it need not be."""
     if loss.had and loss.now_empty:
-        return f"the home is empty, and had {loss.had} entries"
+        return f"the home is empty, and had {loss.had} {'entry' if loss.had == 1 else 'entries'}"
     if loss.moved and loss.gone:
-        return f"it is another folder than before, and {loss.gone} of {loss.had} entries are not in it"
+        return f"it is another folder than before, and {loss.gone} of {loss.had} entries {'is' if loss.gone == 1 else 'are'} not in it"
     if loss.gone > MOST_GONE:
         return f"{loss.gone} entries are gone at once"
     if loss.gone > FEW and loss.gone > SHARE_GONE * loss.had:

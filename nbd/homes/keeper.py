@@ -18,6 +18,7 @@ from .keeping.proof import changed_since
 from .ledger import Ledger
 from .model import HomeFacts, HomeNote, HomeReady, HomeRequest, Listed, Root, Snapshot
 from .ports import HomeFolders, Notes, OpenHome, Target
+from .sizes.room import amount
 from .snapshots.careful import Careful
 from .snapshots.changes import Changes, changes, weight
 from .snapshots.repository import Repository
@@ -30,6 +31,7 @@ from .tops import SKELETON, tops_of
 log = logging.getLogger(__name__)
 ASK_SECONDS, WAIT_SECONDS = 2.0, 15.0
 """How long the store may take to say what there is: where the home was worked in, and where the start depends on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -171,7 +173,7 @@ class Keeper:
         progress.of_entries, progress.of_bytes = await weight(job.repository, snapshot, known.of if known else None)
         note, facts = await self._notes.read(home.person), await self._folders.look(home.path)
         if not note.bringing and progress.of_bytes > facts.free_bytes:
-            raise HostUnfit(f"the home needs {progress.of_bytes} bytes, and {facts.free_bytes} are free", hint="make room")
+            raise HostUnfit(f"the home needs {amount(progress.of_bytes)}, and {amount(facts.free_bytes)} are free", hint="make room")
         await self._notes.change(home.person, bringing=job.listed.id, base=job.base.id if job.base else "")
         careful = Careful(target, progress, known, job.worthless)
         if known:
@@ -180,7 +182,7 @@ class Keeper:
         if progress.damaged or progress.refused:
             first = (progress.damaged or progress.skipped)[0]
             lost = len(progress.damaged) + progress.refused
-            raise HostUnfit(f"{lost} names did not come back, such as {first.path}: {first.reason}", hint="nbctl home verify")
+            raise HostUnfit(f"{lost} did not come back, such as {first.path}: {first.reason}", hint="nbctl home verify")
         top = await home_entry(job.repository, snapshot)
         if known and top:
             await careful.remove(known.gone())

@@ -38,6 +38,7 @@ def well(before: HomeBrief, after: HomeBrief) -> Iterator[tuple[Kind, str]]:
     if after.brought and after.brought != before.brought:
         yield Kind.RESTORED, f"your home is what its snapshot {after.brought[:12]} has"
     if after.dropped > before.dropped:
-        yield Kind.PRUNED, f"{after.dropped - before.dropped} snapshots were dropped by the rules of retention"
+        gone = after.dropped - before.dropped
+        yield Kind.PRUNED, f"{gone} {'snapshot was' if gone == 1 else 'snapshots were'} dropped by the rules of retention"
     if before.damages and not after.damages:
         yield Kind.WHOLE, "all that is kept of your home was read, and is as it was stored"

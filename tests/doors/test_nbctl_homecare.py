@@ -47,7 +47,7 @@ def test_a_dry_run_says_why_each_stays_or_goes(core: FakeCore, nbctl: Nbctl) -> 
 def test_a_prune_says_what_it_did(core: FakeCore, nbctl: Nbctl) -> None:
     core.home = {"prune": PruneView("ada", True, PLAN.snapshots, 5 << 20, 7)}  # noqa: FBT003
     said = nbctl("home", "prune")
-    assert said.out.splitlines()[-1].startswith("1 of 3 snapshots are dropped; ")
+    assert said.out.splitlines()[-1].startswith("1 of 3 snapshots is dropped; ")
     core.home = {"prune": PruneView("ada", True, (), 0, 0)}  # noqa: FBT003
     assert nbctl("home", "prune").out.startswith("0 of 0 snapshots are dropped")
 

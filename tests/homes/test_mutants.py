@@ -44,11 +44,15 @@ MUTANTS = {
     "access lists are not kept": Mutant("host/hometree.py", '("user.", "system.posix_acl_")', '("user.",)'),
     "holes are kept as zeros": Mutant("host/hometree.py", "if status.st_blocks * 512 >= size:", "if True:"),
     "modes do not come back": Mutant("host/homewriter.py", "    os.fchmod(descriptor, entry.mode & allowed)\n", ""),
-    "a failed link is left aside": Mutant("host/homewriter.py", "    finally:\n        with contextlib.suppress(FileNotFoundError):\n            os.unlink(temporary", "    finally:\n        if False:\n            os.unlink(temporary"),  # noqa: E501
+    "a failed link is left aside": Mutant(
+        "host/homewriter.py",
+        "    finally:\n        with contextlib.suppress(FileNotFoundError):\n            os.unlink(temporary",
+        "    finally:\n        if False:\n            os.unlink(temporary",
+    ),  # noqa: E501
     "the pointer moves before the packs are there": Mutant(
         "homes/snapshots/snapshotter.py", "places = await packer.flush()", "places = packer.places"
     ),
-    "named snapshots are dropped like others": Mutant("homes/snapshots/retention.py", "if listed.name:", "if False:"),
+    "named snapshots are dropped like others": Mutant("homes/snapshots/retention.py", 'elif listed.name not in ("", BEFORE):', "elif False:"),
     "what is still needed counts as dead": Mutant(
         "homes/snapshots/pruner.py", "if extent.id != NO_ID:", "if extent.id != NO_ID and extent.id[0] % 16:"
     ),

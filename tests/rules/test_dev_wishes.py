@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nbd.dev import MOST_SIMULATED, Wish, add_arguments, make, require_root, wish
+from nbd.config import defaults
+from nbd.dev import MOST_SIMULATED, Wish, add_arguments, banner, make, require_root, wish
 from nbd.errors import HostUnfit, InvalidInput
 
 
@@ -69,3 +70,9 @@ def test_it_needs_root() -> None:
     with pytest.raises(HostUnfit) as caught:
         require_root(1000)
     assert "sudo" in caught.value.hint
+
+
+def test_one_simulated_card_is_one() -> None:
+    config = defaults()
+    assert "SIMULATED GPUs: 1 card that exists only in a file; nothing computes on it." in banner(config, asked("--simulate-gpus", "1"))
+    assert "SIMULATED GPUs: 2 cards that exist only in a file; nothing computes on them." in banner(config, asked("--simulate-gpus", "2"))

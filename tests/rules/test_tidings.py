@@ -11,7 +11,7 @@ from nbd.messages import HomeView, Saving
 from nbd.notebooks.figures import of_all, of_homes, of_store
 from nbd.notebooks.homecoming import name, occasion, saving, waits
 from nbd.notebooks.model import Notebook
-from nbd.notebooks.tidings import tidings
+from nbd.notebooks.tidings import tidings, well
 from nbd.storemessages import TrafficView
 
 Kind = HomeEventKind
@@ -89,3 +89,8 @@ def test_figures_are_of_each_home_and_of_all_without_a_name() -> None:
     assert dict(all_of_them.values) == {("in use",): 1, ("in trouble",): 1, ("waiting for the store",): 1, ("damaged",): 1}
     (requests, *_) = of_store([TrafficView("create", 5, 1, 100, 0, 0.5)])
     assert (requests.name, requests.values, requests.counts) == ("nbd_store_requests", ((("create",), 5),), True)
+
+
+def test_one_is_one() -> None:
+    for dropped, words in ((4, "1 snapshot was dropped"), (5, "2 snapshots were dropped")):
+        assert [text for _, text in well(WELL, replace(WELL, dropped=dropped)) if text.startswith(words)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from nbd.errors import Deadline, Unreachable
 from nbd.host.editorline import BODY_BYTES, HEAD_BYTES
@@ -50,6 +51,18 @@ async def test_no_look_counts_as_activity(ends: Ends) -> None:
     await ends.look()
     assert len(ends.jupyter.asked) == 3
     assert all(path.endswith("?no_track_activity=1") for path in ends.jupyter.asked)
+
+
+async def test_on_the_loop_that_core_runs_on(ends: Ends) -> None:
+    async def there() -> EditorLook:
+        states = JupyterStates(5.0)
+        try:
+            await states.look(Place(str(ends.path), os.geteuid()), "jupyterlab")
+            return await states.look(Place(str(ends.path), os.geteuid()), "jupyterlab")
+        finally:
+            await states.close()
+
+    assert (await asyncio.to_thread(lambda: uvloop.run(there()))).kernels == (TRAIN, SHELL)
 
 
 async def test_names_are_asked_for_when_they_may_be_new(ends: Ends) -> None:

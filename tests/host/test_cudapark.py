@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -174,6 +175,18 @@ async def test_a_box_without_the_library_says_so(tmp_path: Path) -> None:
         await parker.close()
     assert "libcuda.so.1 is not installed" in text
     assert "apt-get install" in text
+
+
+async def test_the_proof_for_a_real_gpu_says_why_there_is_none_here() -> None:
+    if Path("/dev/nvidiactl").exists():
+        pytest.skip("there is one here: run tests/gpu/park.py")
+    root = Path(__file__).resolve().parents[2]
+    run = [sys.executable, str(root / "tests/gpu/park.py")]
+    process = await asyncio.create_subprocess_exec(*run, env={**os.environ, "PYTHONPATH": str(root)}, stdout=asyncio.subprocess.PIPE)
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    found = json.loads(output)
+    assert process.returncode == 1
+    assert (found["kept"], bool(found["obstacle"])) == (False, True)
 
 
 @pytest.mark.parametrize(("line", "word"), [("driver 12040", "has CUDA 12.4, 12.8 is needed"), ("error init 999", "CUDA_ERROR_UNKNOWN")])

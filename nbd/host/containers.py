@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ LOG_BYTES = 4 << 20
 """An editor that prints without end costs this much disk and no more."""
 CPU_PERIOD_MICROSECONDS = 100_000
 ENDED = ("exited", "stopped")
+INIT_PATHS = ("/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit", "/usr/lib/podman/catatonit")
+"""Where Podman looks for its init, the first of these that is there."""
 IMAGE_MISSING = re.compile(r"image not known|no such image", re.IGNORECASE)
 """Podman 4.3 says so with status 500, 5.x with 404."""
 COMMAND_MISSING = re.compile(r"executable file.*not found|no such file or directory.*(exec|executable)|command not found", re.IGNORECASE)
@@ -197,6 +200,7 @@ def as_libpod(spec: ContainerSpec) -> dict[str, Any]:
         "cap_drop": ["ALL"],
         "no_new_privileges": True,
         "init": True,
+        **_init_path(),
         "systemd": "false",
         "image_volume_mode": "ignore",
         # An image's health check would run as a timer of the host.
@@ -204,6 +208,12 @@ def as_libpod(spec: ContainerSpec) -> dict[str, Any]:
         "log_configuration": {"driver": "k8s-file", "path": spec.log_path, "size": LOG_BYTES},
         **network,
     }
+
+
+def _init_path() -> dict[str, str]:
+    """Where the container's first process really is. CRIU (4.2) mounts a link as a link, and Debian's is one: what has it could never be thawed."""
+    found = next((path for path in INIT_PATHS if os.path.lexists(path)), None)
+    return {"init_path": os.path.realpath(found)} if found else {}
 
 
 def _resources(spec: ContainerSpec) -> dict[str, Any]:

@@ -87,6 +87,13 @@ class FreezeFolder:
         if not link.is_symlink():
             link.symlink_to(self.image(notebook))
 
+    @staticmethod
+    def links(bundle: Path) -> tuple[str, ...]:
+        """What the container mounts from outside through a symbolic link. Asks the disks of all of it: not to be called on the loop."""
+        words = FreezeFolder._read(bundle / "config.json")
+        sources = (mount.get("source", "") for mount in words.get("mounts", ()) if isinstance(mount, dict))
+        return tuple(source for source in sources if os.path.isabs(source) and os.path.islink(source))  # noqa: PTH114, PTH117 - names of Podman's
+
     def log(self, begun: Begun, name: str) -> str:
         """The end of CRIU's log; empty where there is none."""
         try:

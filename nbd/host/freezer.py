@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import Conflict, Deadline, HostUnfit, NbdError, NotFound
 from ..notebooks.ports import Process
-from ..notebooks.rest.freeze_plan import Engine, Traces, engine_obstacle, seconds_for, whole, why_not
+from ..notebooks.rest.freeze_plan import Engine, Traces, engine_obstacle, mounts_obstacle, seconds_for, whole, why_not
 from ..notebooks.rest.ports import Image
 from . import commands
 from .blocking import Blocking
@@ -85,6 +85,9 @@ class PodmanFreezer:
         body = await self._body(container)
         if body.process is None:
             raise Conflict("it cannot be frozen: it does not run", code="not_running")
+        links = await self._disk.run("the disk of what it sees", SHORT_SECONDS, lambda: self._folder.links(body.bundle))
+        if why := mounts_obstacle(links):
+            raise HostUnfit(f"it cannot be frozen: {why}", code="linked_mount")
         if await self.image(notebook):
             await self.forget(notebook)
         seconds = seconds_for(self._group.memory(body.process.pid, body.id))

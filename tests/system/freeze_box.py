@@ -4,6 +4,7 @@ adapters of this machine's nbd speaking to it. What it keeps has the same paths 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import subprocess
@@ -99,7 +100,8 @@ class FreezeBox:
         await self.podman.close()
         assert self.process
         for process in [*psutil.Process(self.process.pid).children(recursive=True), *self.left()]:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.kill()
         await asyncio.to_thread(self.process.wait)
         await until(lambda: not self.left(), "its processes end")

@@ -69,6 +69,13 @@ def engine_obstacle(engine: Engine) -> str:
     return ""
 
 
+def mounts_obstacle(links: Sequence[str]) -> str:
+    """`links`: what a container mounts, and what outside of it is a symbolic link. CRIU (4.2) would mount the link itself at the thaw."""
+    if not links:
+        return ""
+    return f"it sees {links[0]}, which is a symbolic link on this box, and CRIU could not mount it again; from its next start on it may be otherwise"
+
+
 def gpu_obstacle(cards: Sequence[str], *, parked: bool, plugin: bool) -> str:
     """Why a notebook with these cards cannot be frozen; `plugin`: CRIU can save what is on a card."""
     if not cards or parked or plugin:
@@ -154,8 +161,9 @@ CAUSES = (
         r"io_uring|anon_inode:\[(?:perf|bpf|userfaultfd)", "unsupported", "a program in it uses what CRIU cannot save (io_uring, perf, bpf)",
         "stop that program, or let the notebook be stopped instead",
     ),
+    Cause(r"with MS_PRIVATE: Invalid argument", "linked_mount", "one of the folders it sees is a symbolic link outside", "mount what it leads to instead"),
     Cause(
-        r"prlimit|RLIMIT|getrlimit", "no_capability", "CRIU may not read the limits of its processes",
+        r"prlimit|getrlimit|dump.*rlimit", "no_capability", "CRIU may not read the limits of its processes",
         "it needs CAP_SYS_RESOURCE: is this box itself a container?",
     ),
     Cause(r"ptrace.*not permitted|already.*traced", "traced", "a debugger holds one of its processes", "end the debugger and try again"),
@@ -164,13 +172,16 @@ CAUSES = (
         "a program in it uses what CRIU cannot save", "its log says which: see nbd's messages",
     ),
 )  # fmt: skip
+HARMLESS = re.compile(
+    r"RLIMIT_NOFILE for self|Can't remove the directory|cgroupd: recv req error|(?:Dumping|Restoring) FAILED|address already assigned", re.I
+)
 ERROR_LINE = re.compile(r"^.*?\b(?:Error|ERROR) ?\(?[^)]*\)?: ?(.*)$")
 
 
 def errors_in(log: str) -> tuple[str, ...]:
     """What went wrong by CRIU's log; its last word first: what came before is often a consequence that it could live with."""
     lines = (ERROR_LINE.match(line) for line in log.splitlines())
-    return tuple(reversed([found[1].strip() for found in lines if found and found[1].strip()]))
+    return tuple(reversed([found[1].strip() for found in lines if found and found[1].strip() and not HARMLESS.search(found[1])]))
 
 
 def why_not(verb: str, said: NbdError, log: str) -> NbdError:
@@ -180,7 +191,7 @@ def why_not(verb: str, said: NbdError, log: str) -> NbdError:
         if any(re.search(cause.pattern, line) for line in (*errors, said.message)):
             kind = Conflict if cause.again else HostUnfit
             return kind(f"it cannot be {verb}: {cause.text}", code=cause.code, hint=cause.hint, retryable=cause.again)
-    told = f"CRIU: {errors[-1]}" if errors else said.message
+    told = f"CRIU: {errors[0]}" if errors else said.message
     hint = said.hint or "CRIU's log says more: see nbd's messages"
     return HostUnfit(f"it cannot be {verb}: {told[:300]}", code="criu_refused", hint=hint, retryable=said.retryable)
 

@@ -152,7 +152,7 @@ def waits(moment: float, hours: tuple[tuple[int, int], ...], situation: Situatio
 
 
 def ending_of(policy: Policy, situation: Situation, now: float) -> Ending | None:
-    """Announced first when it is late, it comes as long after that as it would have been announced before."""
+    """Where its last announcement comes late, it comes as long after that as it would have been announced before."""
     if policy.max_running is None:
         return None
     leads = [lead for lead in ENDINGS if lead < policy.max_running] or [policy.warn_before]
@@ -160,6 +160,6 @@ def ending_of(policy: Policy, situation: Situation, now: float) -> Ending | None
     if policy.shadow:
         return Ending(max(now, end), math.inf)
     told = situation.end_told if situation.end_told is not None and situation.end_told >= situation.started else -math.inf
-    end = max(end, (now if told == -math.inf else told) + leads[-1])
+    end = max(end, (now if told < end - leads[-1] else told) + leads[-1])
     tell = next((end - lead for lead in reversed(leads) if told < end - lead <= now), None)
     return Ending(max(now, end), min((end - lead for lead in leads if end - lead > now), default=math.inf) if tell is None else tell)

@@ -17,6 +17,7 @@ STRONG = 1.0
 SIGNALS: Mapping[str, str] = {
     "gpu": "GPU", "vram": "GPU memory", "cpu": "CPU", "disk": "Disk", "network": "Network", "kernel": "Kernels", "terminal": "Terminals",
     "typing": "Typing", "click": "Clicks", "probe": "Probe", "heartbeat": "Heartbeat", "tab": "Open tabs", "keep": "Kept",
+    "cgroup": "Counters", "editor": "Editor", "door": "Web door",
 }  # fmt: skip
 MOODS: Mapping[str, str] = {"active": "Active", "idle": "Idle", "unknown": "Unknown", "parked": "Parked", "frozen": "Frozen", "off": "Not running"}
 SETTINGS: Mapping[str, str] = {
@@ -93,7 +94,7 @@ def standing(view: NotebookView) -> str:
         return ""
     mood = MOODS.get(view.verdict, view.verdict)
     if view.next is None or view.next.due is None or view.verdict == "active":
-        return f"{mood}."
+        return f"{mood}." if view.state == "RUNNING" else ""
     return f"{mood}. " + sentence(f"{view.next.text.rstrip('.')}, at {hour(view.next.due)}")
 
 

@@ -60,7 +60,8 @@ def bar(view: NotebookView, now: float) -> Bar | None:
     key = f"{notice.kind} {notice.due or 0:.0f} {notice.text}"
     due_in = None if notice.due is None else max(0.0, notice.due - now)
     text = sentence(notice.text).removesuffix(".")
-    return Bar(key, str(notice.kind), text, due_in, notice.rule, notice.keep_seconds)
+    rule = "" if notice.rule in notice.text else notice.rule
+    return Bar(key, str(notice.kind), text, due_in, rule, notice.keep_seconds)
 
 
 def _rising(view: NotebookView) -> Bar:

@@ -77,6 +77,7 @@ class Editor:
         body = query.get("body", "<!doctype html><html><HEAD lang=en><title>t</title></head><body>hello</body></html>").encode()
         headers = {"Content-Type": query.get("type", "text/html; charset=utf-8")}
         headers |= {name: query[name] for name in ("Content-Encoding", "Content-Disposition") if name in query}
+        headers |= {"Content-Security-Policy": query["policy"]} if "policy" in query else {}
         if "pieces" not in query:
             return web.Response(status=int(query.get("code", "200")), body=body, headers=headers)
         answer = web.StreamResponse(headers=headers)

@@ -24,14 +24,14 @@
     return one;
   };
   const host = make("nbd-notice");
-  const shadow = host.attachShadow({ mode: "closed" });
+  const shadow = host.attachShadow({ mode: "open" });
   const style = new CSSStyleSheet();
   style.replaceSync(`
-    :host { all: initial; position: fixed; z-index: 2000; left: 0; right: 0; bottom: 34px; display: flex; justify-content: center; pointer-events: none; color-scheme: light dark;
+    :host { all: initial; position: fixed; z-index: 2000; left: 12px; bottom: 34px; pointer-events: none; color-scheme: light dark;
       --ink: #1b1d21; --quiet: #5d636c; --sheet: #fff; --edge: #c9c9c1; --mark: #b26b00; --go: #0b7a6f; --on-go: #fff }
     :host(.dark) { --ink: #e9eaec; --quiet: #9aa1ac; --sheet: #1c1f25; --edge: #434955; --mark: #f0b35a; --go: #3cc7b5; --on-go: #06201d }
     :host(.sleep) { --mark: #5b4bb5 } :host(.dark.sleep) { --mark: #b0a4ff }
-    .bar { box-sizing: border-box; pointer-events: auto; display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px; max-width: min(58rem, calc(100vw - 24px));
+    .bar { box-sizing: border-box; pointer-events: auto; display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px; max-width: min(44rem, calc(100vw - 24px));
       padding: 8px 8px 8px 14px; border: 1px solid var(--edge); border-left: 4px solid var(--mark); border-radius: 8px; background: var(--sheet); color: var(--ink);
       box-shadow: 0 4px 18px rgb(0 0 0 / .22); font: 14px/1.4 system-ui, sans-serif }
     .text { flex: 1 1 16rem; overflow-wrap: anywhere } .rule { color: var(--quiet) }
@@ -42,6 +42,8 @@
     button:hover, a:hover { border-color: var(--ink) } button[disabled] { opacity: .6; cursor: default }
     :focus-visible { outline: 2px solid var(--go); outline-offset: 2px }
     progress { flex-basis: 100%; width: 100%; height: 5px; accent-color: var(--mark) }
+    /* Editors show what they have to say at the bottom right: beside it where there is room, else above it. */
+    @media (max-width: 66rem) { :host { bottom: 124px } }
     @media (forced-colors: active) { .bar { border-color: CanvasText } }`);
   shadow.adoptedStyleSheets = [style];
   // There from the start and empty: what is put into it is read out.
@@ -83,7 +85,7 @@
 
   function show(told) {
     if (!told || hidden.has(told.key)) return place.replaceChildren();
-    const text = make("span", told.text + (told.due_in == null ? "" : ` at ${clock(told.due_in)}`), "text");
+    const text = make("span", told.text + (told.due_in == null ? "" : `, at ${clock(told.due_in)}`), "text");
     if (told.rule) text.append(make("span", ` (${told.rule})`, "rule"));
     if (!/[.!?:]$/.test(text.textContent)) text.append(".");
     const buttons = make("span", "", "do"), bar = make("div", "", "bar");

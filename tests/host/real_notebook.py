@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
+
 from nbd.editors import EDITORS
 from nbd.host.containers import PodmanContainers
 from nbd.host.editor import UnixEditor
@@ -65,7 +67,15 @@ async def real_notebook(folder: Path, socket: Path, command: tuple[str, ...] = (
     finally:
         for seen in await containers.seen():
             await containers.remove(seen.container)
+            end_sleepers(seen.container)
         await podman.close()
+
+
+def end_sleepers(container: str) -> None:
+    """Of each program that was run in a container through Podman's API, its conmon sleeps for five minutes (exit_command_delay)."""
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "conmon" and container in (process.info["cmdline"] or ()):
+            process.kill()
 
 
 async def until(what: Callable[[], Awaitable[T | None]], seconds: float = PATIENCE) -> T:

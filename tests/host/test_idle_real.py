@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -71,7 +72,7 @@ async def test_a_writer(short_path: Path, podman_socket: Path) -> None:
 
 
 async def test_a_sender(short_path: Path, podman_socket: Path) -> None:
-    """Into a device that leads nowhere. What goes over the loopback goes to nobody."""
+    """Into a device that leads nowhere else. What goes over the loopback goes to nobody."""
     gauges = KernelGauges()
     async with real_notebook(short_path, podman_socket, ("sleep", "1000")) as notebook:
 
@@ -85,9 +86,10 @@ async def test_a_sender(short_path: Path, podman_socket: Path) -> None:
         inside("ip", "link", "set", "lo", "up")
         send("127.0.0.1")
         assert (await look(gauges, notebook)).network_bytes == 0
-        inside("ip", "link", "add", "away", "type", "dummy")
+        inside("ip", "link", "add", "away", "type", "veth", "peer", "name", "end")
         inside("ip", "address", "add", "192.0.2.1/24", "dev", "away")
-        inside("ip", "link", "set", "away", "up")
+        for end in ("away", "end"):
+            inside("ip", "link", "set", end, "up")
         inside("ip", "neighbour", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "away")
         send("192.0.2.2")
         assert ((await look(gauges, notebook)).network_bytes or 0) >= 100_000
@@ -178,12 +180,18 @@ async def server_activity(lab: RealNotebook) -> str:
     return str(json.loads(answer.body)["last_activity"])
 
 
+async def at_rest(states: JupyterStates, lab: RealNotebook) -> EditorLook | None:
+    """A new terminal shows its prompt, which counts."""
+    seen = await asked(states, lab)
+    return seen if all(time.time() - one.last_activity > 1.0 for one in (*seen.terminals, *seen.kernels)) else None
+
+
 async def test_looks_move_nobodys_last_activity(lab: RealNotebook, states: JupyterStates) -> None:
     async with jupyter(Path(lab.subject.place.path)) as editor:
         kernel = await editor.new_kernel()
         assert await editor.run(kernel, "print(1)") == "1\n"
         assert await editor.terminal() == 200
-        before, server = await asked(states, lab), await server_activity(lab)
+        before, server = await until(lambda: at_rest(states, lab)), await server_activity(lab)
         for _ in range(20):
             assert await asked(states, lab) == before
         assert await server_activity(lab) == server
@@ -247,7 +255,7 @@ async def test_a_probe_that_hangs_leaves_nothing(lab: RealNotebook) -> None:
     assert set(lab.processes.of_container(lab.subject.container)) <= set(before)
 
 
-@pytest.mark.parametrize(("text", "says"), [("#!/bin/sh\nexit 7\n", "exit code 7"), ("#!/bin/sh\nexec yes\n", "more than"), ("", "")])
+@pytest.mark.parametrize(("text", "says"), [("#!/bin/sh\nexit 7\n", "exit code 7"), ("#!/bin/sh\nexec yes\n", "more than"), ("", "not found")])
 async def test_probes_that_are_none(lab: RealNotebook, text: str, says: str) -> None:
     script = program(lab, text) if text else "/no/such/probe"
     before = lab.processes.of_container(lab.subject.container)

@@ -161,7 +161,7 @@ CAUSES = (
         r"io_uring|anon_inode:\[(?:perf|bpf|userfaultfd)", "unsupported", "a program in it uses what CRIU cannot save (io_uring, perf, bpf)",
         "stop that program, or let the notebook be stopped instead",
     ),
-    Cause(r"with MS_PRIVATE: Invalid argument", "linked_mount", "one of the folders it sees is a symbolic link outside", "mount what it leads to instead"),
+    Cause(r"with MS_PRIVATE: Invalid argument", "linked_mount", "a folder that it sees is a symbolic link outside", "mount what it leads to"),
     Cause(
         r"prlimit|getrlimit|dump.*rlimit", "no_capability", "CRIU may not read the limits of its processes",
         "it needs CAP_SYS_RESOURCE: is this box itself a container?",
@@ -172,9 +172,7 @@ CAUSES = (
         "a program in it uses what CRIU cannot save", "its log says which: see nbd's messages",
     ),
 )  # fmt: skip
-HARMLESS = re.compile(
-    r"RLIMIT_NOFILE for self|Can't remove the directory|cgroupd: recv req error|(?:Dumping|Restoring) FAILED|address already assigned", re.I
-)
+HARMLESS = re.compile(r"RLIMIT_NOFILE for self|Can't remove the directory|cgroupd: recv req error|(?:Dumping|Restoring) FAILED")
 ERROR_LINE = re.compile(r"^.*?\b(?:Error|ERROR) ?\(?[^)]*\)?: ?(.*)$")
 
 

@@ -30,8 +30,8 @@ CREATE TABLE IF NOT EXISTS objects (home TEXT NOT NULL, key TEXT NOT NULL, conte
 
 
 class FileShelf:
-    def __init__(self, file: Path, most_bytes: int, room: Callable[[Path], int] = spare) -> None:
-        self._file, self._most, self._room = file, most_bytes, room
+    def __init__(self, file: Path, most_bytes: int, room: Callable[[Path], int] = spare, seconds: float = SECONDS) -> None:
+        self._file, self._most, self._room, self._seconds = file, most_bytes, room, seconds
         self._connection: Any = None
         self._said = ""
         self._door = Blocking(1)
@@ -124,7 +124,7 @@ class FileShelf:
 
         try:
             # A caller that goes away must not leave a thread inside a transaction when the next one begins.
-            return await asyncio.shield(self._door.run("the shelf", SECONDS, attempt))
+            return await asyncio.shield(self._door.run("the shelf", self._seconds, attempt))
         except NbdError as error:
             log.warning("the copies in %s are passed over: %s", self._file, error)
             return nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -48,7 +49,12 @@ class Bucket:
         return [item["Key"] for page in pages for item in page.get("Contents", ())]
 
     def all(self, prefix: str = "") -> dict[str, bytes]:
-        return {key.removeprefix(prefix): self.get(key) for key in self.keys(prefix)}
+        """Without those that go just now."""
+        found = {}
+        for key in self.keys(prefix):
+            with contextlib.suppress(self.client.exceptions.NoSuchKey):
+                found[key.removeprefix(prefix)] = self.get(key)
+        return found
 
     def unfinished(self) -> list[str]:
         return [item["Key"] for item in self.client.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ())]

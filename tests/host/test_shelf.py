@@ -143,8 +143,7 @@ async def test_survives_being_killed(tmp_path: Path) -> None:
         await shelf.close()
 
 
-async def test_a_disk_that_hangs_is_passed_over_and_nothing_is_closed_under_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nbd.host.shelf.SECONDS", 0.3)
+async def test_a_disk_that_hangs_is_passed_over_and_nothing_is_closed_under_it(tmp_path: Path) -> None:
     goes_on, done = threading.Event(), threading.Event()
 
     def room(_: Path) -> int:
@@ -152,7 +151,7 @@ async def test_a_disk_that_hangs_is_passed_over_and_nothing_is_closed_under_it(t
         done.set()
         return 1 << 40
 
-    shelf = FileShelf(tmp_path / "shelf", 1 << 30, room)
+    shelf = FileShelf(tmp_path / "shelf", 1 << 30, room, seconds=0.3)
     await shelf.keep_objects("ada", {"latest": b"1"}, [])
     await shelf.keep_blobs(MANY)
     held = shelf._connection

@@ -90,6 +90,7 @@ class Household:
         hands = Hands(Starter(parts, self.roster, house, attacher), stopper, Tasks(), protector, attacher)
         lives = Lives(parts, self.roster, hands, RULES, lambda: PROFILES)
         self.manager = Manager(parts, self.roster, hands, lives, RULES)
+        self.parts, self.hands, self.lives = parts, hands, lives
 
     async def crash(self) -> None:
         """The daemon dies and comes up again: the machine and the store are all that is left of it."""

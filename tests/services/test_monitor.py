@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from nbd.config import IdleSettings
@@ -58,7 +60,7 @@ async def test_a_parked_one_is_brought_back_by_its_person() -> None:
     assert world.steps == ["park", "unpark"], "the clock begins again where the person was last there"
 
 
-BLIND = {
+BLIND: dict[str, Callable[[IdleWorld], object]] = {
     "driver": lambda world: setattr(world.gpu, "failure", Deadline("the driver hangs")),
     "kernel": lambda world: setattr(world.gauges, "failure", Unreachable("no counters")),
     "editor": lambda world: world.editors.failures.update({"/run/main.sock": Unreachable("does not answer")}),

@@ -67,6 +67,8 @@ cat >/etc/systemd/system/nbd-sync.service.d/test.conf <<END
 StandardOutput=append:/run/sync.out
 StandardError=append:/run/sync.out
 WatchdogSec=3s
+# Also where it lies below /tmp, of which the unit has its own.
+BindReadOnlyPaths=$checkout
 END
 
 exec env -i container=nbdtest PATH=/usr/bin:/bin:/usr/sbin:/sbin \

@@ -141,7 +141,7 @@ class Resting:
             self._tasks.follow(notebook, self._put_right(notebook))
         for notebook in self._known.parking.due():
             if notebook in running and notebook not in self._tasks.busy():
-                self._tasks.follow(notebook, self._tried(notebook, "unpark", self._roster.get(notebook).state, self._unparked))
+                self._tasks.follow(notebook, self._tried(notebook, "unpark", self._roster.get(notebook).state, self._known.parking.mend))
 
     async def wake(self, notebook: str) -> None:
         """Somebody wants to work in it."""

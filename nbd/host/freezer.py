@@ -51,14 +51,21 @@ class Body:
     process: Process | None
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    level: int = 0
+    """How hard zstd tries to make an image small, 1 to 19; 0 leaves it as it is, which is the fastest."""
+    criu: tuple[str, ...] = ("criu",)
+    """What runs the CRIU that Podman's runtime uses."""
+
+
 class PodmanFreezer:
-    def __init__(self, podman: Podman, processes: KernelProcesses, group: FreezeGroup, folder: FreezeFolder, level: int = 0) -> None:
-        """`level`: how hard zstd tries to make an image small, 1 to 19; 0 leaves it as it is, which is the fastest."""
+    def __init__(self, podman: Podman, processes: KernelProcesses, group: FreezeGroup, folder: FreezeFolder, way: Way = Way()) -> None:
         self._podman = podman
         self._processes = processes
         self._group = group
         self._folder = folder
-        self._level = level
+        self._way = way
         self._disk = Blocking(4, "is the disk for images well? dmesg | tail")
         self._obstacle: tuple[float, str] | None = None
         """When it was found, and what."""
@@ -162,7 +169,7 @@ class PodmanFreezer:
 
     async def _packed(self, notebook: str, seconds: float) -> None:
         try:
-            await pack(self._folder.image(notebook), self._level, seconds)
+            await pack(self._folder.image(notebook), self._way.level, seconds)
         except NbdError as error:
             log.warning("the image of %s is not packed: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
 
@@ -229,7 +236,7 @@ class PodmanFreezer:
             rootless, transient = bool(host["security"]["rootless"]), bool(store.get("transientStore"))
             name, says = str(runtime["name"]), str(runtime.get("version"))
         try:
-            criu = (await commands.run(["criu", "--version"], CRIU_SECONDS)).out.partition("\n")[0].removeprefix("Version: ").strip()
+            criu = (await commands.run([*self._way.criu, "--version"], CRIU_SECONDS)).out.partition("\n")[0].removeprefix("Version: ").strip()
         except NbdError:
             criu = ""
         return Engine(podman, name, says, criu, platform.release(), rootless, transient)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 
 from nbd.host.freezegroup import FreezeGroup
-from nbd.host.freezer import PodmanFreezer
+from nbd.host.freezer import PodmanFreezer, Way
 from tests.system.freeze_box import FreezeBox, Lab, lab, opened
 from tests.system.real_box import short_folder
 
@@ -53,7 +53,7 @@ async def once(one: Lab, freezer: PodmanFreezer) -> tuple[float, float, float]:
 
 
 async def row(box: FreezeBox, size: float, runs: int, level: int, start: float) -> Sequence[str]:
-    freezer = PodmanFreezer(box.podman, box.processes, FreezeGroup(), box.frozen, level)
+    freezer = PodmanFreezer(box.podman, box.processes, FreezeGroup(), box.frozen, Way(level))
     async with lab(box, memory="12GiB") as one:
         async with one.page() as editor:
             one.kernel = await editor.new_kernel()

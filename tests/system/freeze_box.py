@@ -23,7 +23,7 @@ from nbd.host.containers import PodmanContainers
 from nbd.host.editor import UnixEditor
 from nbd.host.freezefolder import FreezeFolder
 from nbd.host.freezegroup import FreezeGroup
-from nbd.host.freezer import PodmanFreezer
+from nbd.host.freezer import PodmanFreezer, Way
 from nbd.host.limits import host_limits
 from nbd.host.podman import Podman
 from nbd.host.processes import KernelProcesses
@@ -77,7 +77,7 @@ class FreezeBox:
         self.podman = Podman(str(self.socket), PODMAN_SECONDS)
         self.containers = PodmanContainers(self.podman, self.processes, INSTANCE)
         self.frozen = FreezeFolder(self.images)
-        self.freezer = PodmanFreezer(self.podman, self.processes, FreezeGroup(), self.frozen)
+        self.freezer = PodmanFreezer(self.podman, self.processes, FreezeGroup(), self.frozen, Way(criu=("chroot", str(MADE / "tree"), "criu")))
 
     async def up(self) -> None:
         loaded(self.folder)

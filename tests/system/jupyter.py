@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -32,12 +33,13 @@ class Jupyter:
         """What the code printed, and the name of the error it ended in. "died" when the kernel did before it was done."""
         printed = ""
         async with self._session.ws_connect(f"/api/kernels/{kernel}/channels") as channel:
-            await channel.send_json(request(code))
+            asked = request(code)
+            await channel.send_json(asked)
             async for message in channel:
                 body: dict[str, Any] = message.json()
                 if body["msg_type"] == "status" and body["content"]["execution_state"] in ("restarting", "autorestarting", "dead"):
                     return printed + "died"
-                if body["parent_header"].get("msg_id") != "1":
+                if body["parent_header"].get("msg_id") != asked["header"]["msg_id"]:
                     continue
                 if body["msg_type"] == "stream":
                     printed += body["content"]["text"]
@@ -61,7 +63,7 @@ class Jupyter:
 
 
 def request(code: str) -> dict[str, Any]:
-    header = {"msg_id": "1", "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3", "date": ""}
+    header = {"msg_id": uuid.uuid4().hex, "msg_type": "execute_request", "session": "s", "username": "", "version": "5.3", "date": ""}
     content = {"code": code, "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False}
     return {"header": header, "parent_header": {}, "metadata": {}, "channel": "shell", "content": content}
 

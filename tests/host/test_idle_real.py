@@ -153,6 +153,7 @@ async def test_a_silent_busy_kernel_without_a_tab(lab: RealNotebook, states: Jup
         (seen,) = (await busy_one(states, lab)).kernels
         assert (seen.id, seen.name, seen.busy) == (kernel, "train.ipynb", True)
         before = await look(gauges, lab)
+        assert (before.editor_cpu_seconds or 0) > 0.3, "its start alone takes that: whose time is it?"
 
         async def works() -> bool:
             now = await look(gauges, lab)

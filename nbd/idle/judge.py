@@ -102,12 +102,16 @@ def _claims(standing: Standing, sample: Sample, passed: float, *, seen: bool) ->
     later = None if standing.silent_since is None else min(sample.at, standing.silent_since + passed)
     if any(item.source == "editor" for item in sample.unknown):
         return standing.busy, later
-    known = dict(standing.busy)
-    busy = tuple((name, known.get(name, sample.at)) for name in dict.fromkeys(sample.busy))
+    busy = tuple((name, _since(standing, name, sample.at)) for name in dict.fromkeys(sample.busy))
     if not busy or any(item.signal in MEASURED for item in sample.evidence):
         return busy, None
     since = standing.silent_since if seen else later
     return busy, sample.at if since is None else since
+
+
+def _since(standing: Standing, name: str, now: float) -> float:
+    """After a restart only the beginning of a long name is known."""
+    return next((since for known, since in standing.busy if name.startswith(known)), now)
 
 
 def pace(policy: Policy) -> float:

@@ -37,24 +37,27 @@ class IdleOffer:
 
 NO_OFFER = IdleOffer()
 TIMES = ("warn_before", "park_after", "freeze_after", "stop_after", "busy_grace", "max_session", "max_running")
-KEYS = (*TIMES, "auto_restart", "quiet_hours", "shadow")
+FLAGS = ("auto_restart", "shadow")
 
 
 @dataclass(slots=True)
 class _Chosen:
+    profile: str
     values: dict[str, object] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
+
+    def take(self, key: str, own: object, default: object, shipped: object) -> None:
+        self.values[key] = default if own is None else own
+        self.origins[key] = f"profile {self.profile}" if own is not None else ADMIN if default != shipped else SHIPPED
 
 
 def effective(admin: IdleSettings, profile: str, offer: IdleOffer | None, person: Mapping[str, str]) -> Policy:
     """What holds for one notebook. `person`: keys of OWN with values as in a profile's file; what is looser than the rest is clipped, and its
     origin says so; what cannot be read is passed over (`checked` refuses it when it is set)."""
-    chosen, shipped = _Chosen(), IdleSettings()
-    for key in KEYS:
-        own, default = getattr(offer or NO_OFFER, key), getattr(admin, key)
-        chosen.values[key] = default if own is None else own
-        changed = ADMIN if default != getattr(shipped, key) else SHIPPED
-        chosen.origins[key] = changed if own is None else f"profile {profile}"
+    chosen, shipped, own = _Chosen(profile), IdleSettings(), offer or NO_OFFER
+    for key in (*TIMES, *FLAGS):
+        chosen.take(key, getattr(own, key), getattr(admin, key), getattr(shipped, key))
+    chosen.take("quiet_hours", own.quiet_hours, admin.quiet_hours, shipped.quiet_hours)
     for key, written in person.items():
         _tighten(chosen, key, written)
     return _policy(chosen, admin.sample_every)
@@ -69,7 +72,7 @@ def _tighten(chosen: _Chosen, key: str, written: str) -> None:
     if isinstance(held, float) and wanted < held:
         chosen.values[key], chosen.origins[key] = wanted, YOU
     elif held != wanted:
-        chosen.origins[key] += f" (you asked for {written}, which is longer)"
+        chosen.origins[key] += f"; you asked for {written}, which is longer"
 
 
 def checked(person: Mapping[str, str]) -> Mapping[str, str]:
@@ -115,7 +118,7 @@ def _policy(chosen: _Chosen, sample_every: float) -> Policy:
 def rows(policy: Policy) -> tuple[tuple[str, str, str, bool], ...]:
     """Each setting as it is written in a file, whose word it is, and whether its person may set it tighter."""
     found = []
-    for key in KEYS:
+    for key in (*TIMES, "quiet_hours", *FLAGS):
         value = getattr(policy, "quiet" if key == "quiet_hours" else key)
         found.append((key, _written(value), policy.origins.get("quiet" if key == "quiet_hours" else key, SHIPPED), key in OWN))
     return tuple(found)

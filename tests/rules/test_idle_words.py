@@ -18,7 +18,7 @@ SITE = Situation("RUNNING", Abilities(held=True), 0.0, 0.0)
     [
         (-1, "0 s"), (0.9, "0 s"), (59.9, "59 s"), (60, "1 min"), (3599, "59 min"), (3600, "1 h"), (7800, "2 h 10 min"), (86400, "1 d"),
         (273600, "3 d 4 h"),
-    ],  # fmt: skip
+    ],
 )
 def test_a_time_is_never_more_than_it_was(seconds: float, text: str) -> None:
     assert span(seconds) == text
@@ -59,7 +59,7 @@ def test_why_where_nothing_will_happen() -> None:
     [
         (Decision(Step.WARN, "idle", "idle for 25 min"), "nbd: notebook lab: idle for 25 min, at 14:32. To keep it: nbctl keep lab 2h"),
         (Decision(Step.WARN, "max_running", "it is stopped"), "nbd: notebook lab: it is stopped, at 14:32"),
-        (Decision(Step.ASK, "", "is it needed? Nothing is done", Step.PARK), "nbd: notebook lab: is it needed? Nothing is done. To keep it: nbctl keep lab 2h"),
+        (Decision(Step.ASK, "", "needed? Nothing is done", Step.PARK), "nbd: notebook lab: needed? Nothing is done. To keep it: nbctl keep lab 2h"),
     ],
 )
 def test_what_a_terminal_shows(decision: Decision, text: str) -> None:

@@ -34,8 +34,8 @@ def test_what_ships_is_the_policy_s_default() -> None:
         (float("inf"), None, "5min", 300.0, YOU),
         (600.0, 900.0, "5min", 300.0, YOU),
         (600.0, 900.0, "15min", 900.0, "profile gpu"),
-        (600.0, 900.0, "20min", 900.0, "profile gpu (you asked for 20min, which is longer)"),
-        (600.0, 900.0, "none", 900.0, "profile gpu (you asked for none, which is longer)"),
+        (600.0, 900.0, "20min", 900.0, "profile gpu; you asked for 20min, which is longer"),
+        (600.0, 900.0, "none", 900.0, "profile gpu; you asked for none, which is longer"),
         (600.0, None, "soon", 600.0, ADMIN),
     ],
 )

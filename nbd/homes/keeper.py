@@ -173,7 +173,8 @@ class Keeper:
         progress.of_entries, progress.of_bytes = await weight(job.repository, snapshot, known.of if known else None)
         note, facts = await self._notes.read(home.person), await self._folders.look(home.path)
         if not note.bringing and progress.of_bytes > facts.free_bytes:
-            raise HostUnfit(f"the home needs {amount(progress.of_bytes)}, and {amount(facts.free_bytes)} are free", hint="make room")
+            lacks = amount(progress.of_bytes - facts.free_bytes)
+            raise HostUnfit(f"the home needs {amount(progress.of_bytes)}, {lacks} more than is free", hint="make room")
         await self._notes.change(home.person, bringing=job.listed.id, base=job.base.id if job.base else "")
         careful = Careful(target, progress, known, job.worthless)
         if known:

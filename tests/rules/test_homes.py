@@ -77,10 +77,31 @@ def test_month_is_the_calendar_month(one: datetime.date, two: datetime.date) -> 
         (guards.Loss(had=3, gone=1, moved=True), "it is another folder than before, and 1 of 3 entries is not in it"),
         (guards.Loss(had=3, gone=0, moved=True), ""),
         (guards.Loss(had=0, gone=0, now_empty=True), ""),
+        (guards.Loss(had=10**6, gone=21, unconfirmed=12_000), "12000 of 1000000 entries are gone, and nobody has confirmed it"),
+        (guards.Loss(had=10**6, gone=20, unconfirmed=12_000), ""),
+        (guards.Loss(had=3, gone=3, now_empty=True, unconfirmed=3), "the home is empty, and had 3 entries"),
     ],
 )
 def test_guards(loss: guards.Loss, why: str) -> None:
     assert guards.refuse(loss) == why
+
+
+@pytest.mark.parametrize(
+    ("gone", "had", "now", "why"),
+    [
+        (21, 1000, 749, "251 of 1000 entries are gone, little by little"),
+        (21, 1000, 750, ""),
+        (21, 10**6, 10**6 - 10_001, "10001 of 1000000 entries are gone, little by little"),
+        (21, 10**6, 10**6 - 10_000, ""),
+        (20, 1000, 100, ""),  # Few go now: who saves a file deletes one.
+        (5000, 10**5, 10**5, ""),  # A checkout: as many came.
+        (5000, 10**5, 2 * 10**5, ""),
+        (21, 60, 39, "21 of 60 entries are gone, little by little"),
+        (21, 60, 40, ""),
+    ],
+)
+def test_a_slow_loss(gone: int, had: int, now: int, why: str) -> None:
+    assert guards.refuse_slow(guards.Loss(had=had, gone=gone), had, now) == why
 
 
 NAMES = st.binary(min_size=1, max_size=255).map(lambda name: name.replace(b"/", b"_").replace(b"\0", b"_").replace(b".", b"_"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
-from ...errors import Conflict
+from ...errors import Conflict, NbdError
 from .. import guards
 from ..model import FORMAT, Entry, Listed, Skipped, Snapshot
 from ..ports import Ignores, OpenHome
@@ -72,13 +73,16 @@ class Snapshotter:
         walk = Walk(self._repository, home, packer, self._ignores)
         walk.same_box = before is not None and before.box == self._repository.box != ""
         walk.same_rules = before is not None and before.rules == self._ignores.digest
+        unconfirmed = before.withheld if before is not None and not request.confirmed else 0
+        walk.withhold = unconfirmed > 0
         dirty = Dirty.of(request.dirty) if request.dirty is not None and walk.same_rules else None
         entry = await walk.run(was, dirty)
         if entry is None:
             raise guards.missing("its folder cannot be read")
-        withheld = "" if request.confirmed else self._suspicion(walk)
-        if withheld:
-            walk, lost = Walk(self._repository, home, packer, self._ignores), walk.loss().gone
+        loss = replace(walk.loss(), unconfirmed=unconfirmed)
+        withheld = "" if request.confirmed else await self._suspicion(loss, entry)
+        if withheld and not walk.withhold:
+            walk = Walk(self._repository, home, packer, self._ignores)
             walk.withhold = True
             entry = await walk.run(was, None)
             if entry is None:
@@ -94,17 +98,31 @@ class Snapshotter:
         snapshot = Snapshot(
             format=FORMAT, time=max(self._now(), parent.time + 1 if parent else 0), name=request.name, event=request.event, tree=tree,
             parent=parent.id if parent else "", entries=entry.size, stored=packer.stored, rules=self._ignores.digest,
-            skipped=skipped, skipped_count=skipped_count, withheld=lost if withheld else 0,
+            skipped=skipped, skipped_count=skipped_count, withheld=max(loss.gone if withheld else 0, unconfirmed if dirty is not None else 0),
         )  # fmt: skip
         return Report(await self._repository.commit(places, snapshot), snapshot, *found, changed=True)
 
-    def _suspicion(self, walk: Walk) -> str:
+    async def _suspicion(self, loss: guards.Loss, entry: Entry) -> str:
         """Raises Refused where what is seen is not the home at all."""
-        loss = walk.loss()
         why = guards.refuse(loss)
         if why and (loss.now_empty or loss.moved):
             raise guards.missing(why)
-        return why
+        if why or loss.unconfirmed or loss.gone <= guards.FEW:
+            return why
+        before = await self._a_while_ago()
+        return guards.refuse_slow(loss, before.entries, entry.size) if before else ""
+
+    async def _a_while_ago(self) -> Snapshot | None:
+        """As the home was then, or when a person said last that it is as it should be. None where that cannot be compared, or cannot be read now."""
+        newest_first = sorted(self._repository.root.snapshots, key=lambda listed: listed.time, reverse=True)
+        until = self._now() - guards.A_WHILE
+        found = next((listed for listed in newest_first if listed.event in guards.MEANT or listed.time <= until), None)
+        if found is None or found.box != self._repository.box:
+            return None
+        with suppress(NbdError):
+            before = await self._repository.snapshot(found)
+            return before if before.rules == self._ignores.digest else None
+        return None
 
 
 async def home_entry(repository: Repository, snapshot: Snapshot | None) -> Entry | None:

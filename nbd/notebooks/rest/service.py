@@ -26,6 +26,7 @@ from .freezing import Freezing
 from .parking import Parking
 
 log = logging.getLogger(__name__)
+SAID = {"park": "giving its GPU back", "unpark": "getting a GPU again", "freeze": "going to the disk", "thaw": "coming back from the disk"}
 AGAIN_SECONDS, MOST_AGAIN_SECONDS = 30.0, 1800.0
 """After a failure the engine does not try the same again for so long, twice as long each time. A person may at once."""
 
@@ -187,17 +188,14 @@ class Resting:
         return self._crafts
 
     async def _parked(self, notebook: str) -> None:
-        self._say(notebook, "giving its GPU back")
         await self._known.parking.park(notebook)
         await self._roster.change(notebook, trouble="")
 
     async def _unparked(self, notebook: str) -> None:
-        self._say(notebook, "getting a GPU again")
         await self._known.parking.unpark(notebook)
         await self._roster.change(notebook, trouble="")
 
     async def _frozen(self, notebook: str) -> None:
-        self._say(notebook, "going to the disk")
         # Its end is what is wanted now. Should this fail, the next look at what runs says what became of it, and watches it again.
         self._lives.unwatch(notebook)
         await self._known.freezing.freeze(notebook)
@@ -205,7 +203,6 @@ class Resting:
         await self._lives.tell()
 
     async def _thawed(self, notebook: str) -> None:
-        self._say(notebook, "coming back from the disk")
         process = await self._known.freezing.thaw(notebook)
         row = await self._roster.change(notebook, State.RUNNING, trouble="")
         self._lives.watch(notebook, str(row.container), process)
@@ -220,10 +217,13 @@ class Resting:
         if notebook in self._tasks.busy() and not by:
             raise Conflict(f"{self._roster.get(notebook).title} is busy", retryable=True)
         self._tasks.follow(notebook, self._tried(notebook, what, state, work))
+        # At once: whoever asked for it watches from here on until nothing is said of it any more.
+        self._say(notebook, SAID[what])
 
     async def _tried(self, notebook: str, what: str, state: State, work: Callable[[str], Awaitable[None]]) -> None:
         row = self._roster.get(notebook)
         if row.state is not state or row.want is not Want.RUNNING:
+            self._roster.show(notebook, replace(self._roster.passing(notebook), progress=None))
             return
         try:
             await work(notebook)

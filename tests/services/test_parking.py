@@ -291,6 +291,52 @@ async def test_a_process_that_the_driver_loses_is_told_and_holds_up_nobody(work:
     assert "lost pid" in await house.parking.obstacle("nb")
 
 
+async def test_a_park_that_cannot_be_undone_is_carried_on(house: ParkHouse) -> None:
+    """On neither side may anything stay locked; from there it is wanted back."""
+    last = house.cuda_pids("nb")[1]
+
+    def hook(moment: str, call: str, pid: int) -> None:
+        if (moment, call, pid) == ("after", "checkpoint", last):
+            house.cuda.hook = lambda moment, call, pid: None
+            raise HostUnfit("OS call failed", code="driver_failed")
+
+    house.cuda.hook = hook
+    house.cuda.refusals["restore", last] = HostUnfit("OS call failed", code="driver_failed")
+    with pytest.raises(HostUnfit):
+        await house.parking.park("nb")
+    await house.is_whole("nb", SIZES)
+    plan = house.parked("nb")
+    assert (house.state("nb"), plan is not None and plan.wanted) == (State.PARKED, True)
+    house.cuda.refusals.clear()
+    await house.mended()
+    assert house.state("nb") is State.RUNNING
+    await house.is_whole("nb", SIZES)
+
+
+async def test_a_driver_that_shows_no_change_is_not_asked_without_end(house: ParkHouse) -> None:
+    house.cuda.refusals["lock", house.cuda_pids("nb")[0]] = NotFound("it has ended", code="process_gone")
+    with pytest.raises(Deadline, match="shows no change"):
+        await house.parking.park("nb")
+    await house.is_whole("nb", SIZES)
+    assert len(house.cuda.calls) < 100
+
+
+async def test_a_repair_that_fails_is_due_again(house: ParkHouse) -> None:
+    await parked(house)
+    house.driver.failure = Unreachable("the driver is away")
+    stray = house.process("nb", {A: 1})
+    house.cuda.refusals["lock", stray.pid] = HostUnfit("not supported", code="cannot_park")
+    with pytest.raises(HostUnfit):
+        await house.parking.recover("nb")
+    house.driver.failure = None
+    house.cuda.refusals.clear()
+    assert house.parking.due() == ()
+    assert due_later(house)
+    await house.mended()
+    await house.is_whole("nb", (*SIZES, 1))
+    assert house.state("nb") is State.PARKED
+
+
 # --- killed at any moment -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -323,6 +369,18 @@ async def test_killed_again_in_the_repair(*, after: bool) -> None:
             await killed(house.parking.recover("nb"))
             await house.restarted()
             await house.is_whole("nb", SIZES)
+
+
+async def test_killed_after_the_last_copy_it_is_parked_after_all(house: ParkHouse) -> None:
+    def hook(moment: str, call: str, pid: int) -> None:
+        if (moment, call, pid) == ("after", "checkpoint", house.cuda_pids("nb")[1]):
+            raise Killed
+
+    house.cuda.hook = hook
+    assert await killed(house.parking.park("nb"))
+    await house.restarted()
+    assert house.state("nb") is State.PARKED
+    await house.is_whole("nb", SIZES)
 
 
 async def killed(work: Awaitable[object]) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ...errors import Conflict, Deadline, HostUnfit, NbdError, NotFound, Unreachable
 from ..ports import Process
-from .park_plan import Aim, Do, Turn, lost, next_turn
+from .park_plan import Aim, Do, Turn, lost, named, next_turn
 from .ports import CudaState, Parker, Pids
 
 AGAIN = "cuda_state"
@@ -61,6 +61,7 @@ class Settler:
         """Return once the aim is reached, with the states that show it. Raises what stands in the way: then it is somewhere between."""
         deadline, pause = self._steady() + self._pace.patience, self._pace.pause
         without_context: set[int] = set()
+        before: Turn | None = None
         while True:
             try:
                 processes = self.processes(goal.container)
@@ -68,14 +69,16 @@ class Settler:
                 turn = self._turn(states, goal)
                 if turn is None:
                     return states
-                if turn.do is not Do.WAIT:
+                if turn.do is not Do.WAIT and turn != before:
+                    before = turn
                     await self._do(turn, goal, processes, without_context)
                     continue
-                error: NbdError = Deadline("a checkpoint or a restore goes on and on")
+                error: NbdError = Deadline(f"{turn.do} {named(turn.pids)}: the CUDA driver shows no change")
             except (Deadline, Unreachable, Conflict) as caught:
                 if isinstance(caught, Conflict) and caught.code != AGAIN:
                     raise
                 error = caught
+            before = None
             if self._steady() > deadline:
                 raise error
             await asyncio.sleep(pause)

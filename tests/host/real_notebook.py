@@ -22,7 +22,7 @@ from nbd.host.podman import Podman
 from nbd.host.processes import KernelProcesses
 from nbd.idle.ports import Subject
 from nbd.notebooks.model import Notebook, Occupant
-from nbd.notebooks.spec import Site, build
+from nbd.notebooks.spec import Site, build, group, passwd
 from nbd.profiles import parse_profile
 from nbd.unixdoor import Place
 
@@ -30,6 +30,8 @@ T = TypeVar("T")
 PROFILE = parse_profile('title = "P"\nimage = "jupyter"\nmemory = "1GiB"\nshm = "16MiB"\ntmp = "16MiB"\n', "p", "p")
 BASE_IMAGE = "localhost/nbd/base:latest"
 PATIENCE = 40.0
+UID = 4321
+"""Nobody's on the box."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,13 @@ class RealNotebook:
 async def real_notebook(folder: Path, socket: Path, command: tuple[str, ...] = ()) -> AsyncIterator[RealNotebook]:
     """With a JupyterLab that is ready, or with this command in an image that has little more than a shell."""
     home, run, identity = (folder / name for name in ("home", "run", "identity"))
+    who = Occupant("ada", UID, UID, str(home))
     for one in (home, run, identity):
         one.mkdir()
-    (identity / "passwd").write_text(f"root:x:0:0::{home}:/bin/sh\n")
-    (identity / "group").write_text("root:x:0:\ntty:x:5:\n")
-    row = Notebook("nabcdefghi", "main", "root", "p", "jupyterlab", 5.0, run=1)
-    who = Occupant("root", os.geteuid(), os.getegid(), str(home))
+        os.chown(one, UID, UID)
+    (identity / "passwd").write_text(passwd(who))
+    (identity / "group").write_text(group(who))
+    row = Notebook("nabcdefghi", "main", who.name, "p", "jupyterlab", 5.0, run=1)
     site = Site(str(folder), "localhost/nbd/", str(run), str(identity), str(folder / "log"), None, host_limits())
     spec = replace(build(row, PROFILE, who, [], site), name=f"nbd-test-{os.getpid()}-idle")
     if command:
@@ -62,7 +65,7 @@ async def real_notebook(folder: Path, socket: Path, command: tuple[str, ...] = (
         process = await containers.start(container)
         if not command:
             await UnixEditor().wait_ready(place, EDITORS["jupyterlab"].ready_path, PATIENCE)
-        subject = Subject(row.id, "root", "main", container, process.pid, place, "jupyterlab", "p", "RUNNING", time.time())
+        subject = Subject(row.id, who.name, "main", container, process.pid, place, "jupyterlab", "p", "RUNNING", time.time())
         yield RealNotebook(subject, home, PodmanExecs(podman, str(socket), processes), processes)
     finally:
         for seen in await containers.seen():

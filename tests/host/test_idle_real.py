@@ -23,7 +23,7 @@ from nbd.host.probes import PodmanProbes
 from nbd.idle.model import Counters, EditorLook
 from tests.system.jupyter import Jupyter, jupyter
 
-from .real_notebook import RealNotebook, real_notebook, until
+from .real_notebook import UID, RealNotebook, real_notebook, until
 
 pytestmark = pytest.mark.real
 WAITS = 'while ! test -e "$HOME/go"; do sleep 0.05; done; '
@@ -245,7 +245,7 @@ async def test_a_probe_is_the_person_and_no_more(lab: RealNotebook) -> None:
     probe = await PodmanProbes(lab.execs).ask(lab.subject.container, script)
     assert probe.active
     nobody = "0" * 16
-    assert probe.text.split() == [nobody, nobody, "1", "2", *["0"] * 4]
+    assert probe.text.split() == [nobody, nobody, "1", "2", *[str(UID)] * 4]
 
 
 async def test_a_probe_that_hangs_leaves_nothing(lab: RealNotebook) -> None:

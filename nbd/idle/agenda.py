@@ -42,7 +42,7 @@ class Ending:
 def decide(verdict: Verdict, policy: Policy, situation: Situation, now: float) -> Decision:
     """What to do now. `next` and `due` tell the earliest that anything can happen, even if all work ended at this moment; of a warning, what it
     announces."""
-    wakes = situation.state == PARKED and verdict.mood is Mood.ACTIVE and not verdict.kept_only
+    wakes = situation.state == PARKED and verdict.mood is Mood.ACTIVE and not verdict.cardless
     if wakes:  # what comes next comes to one that has its card again
         situation = replace(situation, state="RUNNING", abilities=replace(situation.abilities, held=True))
     plans = sorted(plans_of(verdict, policy, situation, now), key=lambda plan: (plan.due, BY_RANK[plan.step]))

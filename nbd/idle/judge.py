@@ -18,6 +18,8 @@ FRESH = 1.5
 """Sample periods after which what was seen is old."""
 GAP = 3.0
 """Sample periods between two samples after which the time between them was not seen: the box was suspended, nbd was down."""
+ASK_FOR_CARDS = frozenset({Signal.GPU, Signal.CPU, Signal.KERNEL, Signal.TERMINAL, Signal.TYPING, Signal.CLICK})
+"""What of a parked notebook may be about to use its card, or wait for it already. A disk that is read is not."""
 NEGLIGIBLE = 0.5 / GRAIN
 FULL_WINDOW = 1800.0
 """Half-lives are for policies whose first step comes after so long or longer; a shorter one shortens them in proportion, or it would come late."""
@@ -140,9 +142,9 @@ def counts(standing: Standing, signal: Signal, policy: Policy, now: float) -> bo
     return not alone(standing, policy, now) and not (signal is Signal.KERNEL and silent(standing, policy, now))
 
 
-def score(standing: Standing, policy: Policy, now: float, but: Signal | None = None) -> float:
-    """Of all that counts, but for one signal."""
-    counted = {signal: trace for signal, trace in standing.traces.items() if signal != but and counts(standing, signal, policy, now)}
+def score(standing: Standing, policy: Policy, now: float, of: frozenset[Signal] = frozenset(Signal)) -> float:
+    """Of all that counts, as far as it is among these."""
+    counted = {signal: trace for signal, trace in standing.traces.items() if signal in of and counts(standing, signal, policy, now)}
     return _sum(counted, now, pace(policy))
 
 
@@ -168,8 +170,8 @@ def verdict(standing: Standing, policy: Policy, now: float) -> Verdict:
     if score(standing, policy, as_of) >= ENOUGH:
         heaviest = next(item for item in left if item.counts)
         counted = tuple(text for text, item in zip(shown, left, strict=True) if item.counts)
-        kept_only = score(standing, policy, as_of, Signal.KEEP) < ENOUGH
-        return Verdict(Mood.ACTIVE, now - heaviest.age, standing.idle_seconds, counted, kept_only=kept_only)
+        cardless = score(standing, policy, as_of, ASK_FOR_CARDS) < ENOUGH
+        return Verdict(Mood.ACTIVE, now - heaviest.age, standing.idle_seconds, counted, cardless=cardless)
     if old:
         return Verdict(Mood.UNKNOWN, standing.at, standing.idle_seconds, (f"nothing was seen for {span(now - standing.at)}",))
     asks = silent(standing, policy, now) and not alone(standing, policy, now)

@@ -268,8 +268,8 @@ class Verdict:
     """How much of the time since the last work was seen, and seen to be idle; what could not be seen is not in it."""
     reasons: tuple[str, ...] = ()
     """The heaviest first, each with its age as of the verdict: "pid 4711 python used 63 % of GPU-1a2b 4 s ago"."""
-    kept_only: bool = False
-    """Active by its person's word alone: that is no reason to give it a card."""
+    cardless: bool = False
+    """Active, but by nothing that can want a card: a disk or a network at work, a probe's word, its person's wish to keep it."""
     expired: bool = False
     """Idle, but for what is only claimed, and nobody was there for `max_session`."""
     ask: bool = False

@@ -69,7 +69,7 @@ def in_minutes(decision: Decision) -> tuple[Step, Step, float | None]:
         (idle(61), replace(SITE, state="PARKED", abilities=ABLE, warned={Step.FREEZE: NOW - 301}), (Step.FREEZE, Step.NOTHING, None)),
         # One that works gets its card again; one that is only kept does not.
         (ACTIVE, replace(SITE, state="PARKED"), (Step.UNPARK, Step.PARK, 30.0)),
-        (replace(ACTIVE, kept_only=True), replace(SITE, state="PARKED"), (Step.NOTHING, Step.FREEZE, 60.0)),
+        (replace(ACTIVE, cardless=True), replace(SITE, state="PARKED"), (Step.NOTHING, Step.FREEZE, 60.0)),
         (UNKNOWN, replace(SITE, state="PARKED"), (Step.NOTHING, Step.FREEZE, 40.0)),
         # A person's keep: the clock does not begin before its end.
         (idle(45), replace(told(Step.PARK, 9), kept_until=NOW + HOUR), (Step.NOTHING, Step.PARK, 90.0)),
@@ -133,7 +133,7 @@ def ran(hours: float, told_hours_ago: float | None = None) -> Situation:
     return replace(SITE, started=NOW - hours * HOUR, end_told=None if told_hours_ago is None else NOW - told_hours_ago * HOUR)
 
 
-@pytest.mark.parametrize("verdict", [ACTIVE, UNKNOWN, replace(ACTIVE, kept_only=True)])
+@pytest.mark.parametrize("verdict", [ACTIVE, UNKNOWN, replace(ACTIVE, cardless=True)])
 @pytest.mark.parametrize(
     ("situation", "expected"),
     [

@@ -194,10 +194,11 @@ def test_the_reasons_are_those_of_the_issue() -> None:
     assert verdict.since == standing.at
 
 
-def test_only_kept_is_no_reason_for_a_card() -> None:
-    assert judged(fold(START, 100, Signal.KEEP)).kept_only
-    assert not judged(fold(START, 100, Signal.KEEP, Signal.TYPING)).kept_only
-    assert not judged(fold(START, 100, Signal.TYPING)).kept_only
+def test_what_is_no_reason_for_a_card() -> None:
+    assert judged(fold(START, 100, Signal.KEEP)).cardless
+    assert judged(fold(START, 100, Signal.DISK, Signal.NETWORK, Signal.PROBE)).cardless
+    assert not judged(fold(START, 100, Signal.KEEP, Signal.TYPING)).cardless
+    assert not judged(fold(START, 100, Signal.CPU)).cardless
 
 
 def test_what_is_left_of_it() -> None:

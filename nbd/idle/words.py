@@ -63,14 +63,6 @@ def announcement(reason: str, step: Step, verdict: Verdict, policy: Policy) -> s
     return f"idle for {span(verdict.idle_seconds)}{alone}; {coming(step, reason, policy)}"
 
 
-def announced(name: str, decision: Decision, clock: str) -> str:
-    """A warning or a question as a terminal shows it. `clock` as for `why`."""
-    text = f"nbd: notebook {name}: {decision.text}"
-    if decision.step is Step.WARN and clock:
-        text += f", at {clock}"
-    return text + ("" if decision.reason == "max_running" else f". To keep it: nbctl keep {name} 2h")
-
-
 def ask_text(verdict: Verdict) -> str:
     return f"{verdict.reasons[-1] if verdict.reasons else 'it says that it works'}: is it still needed? Nothing is done without an answer"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nbd.idle.agenda import decide
-from nbd.idle.model import Abilities, Decision, Mood, Policy, Situation, Step, Verdict
-from nbd.idle.words import announced, key_of, setting_text, span, why
+from nbd.idle.model import Abilities, Mood, Policy, Situation, Step, Verdict
+from nbd.idle.words import key_of, setting_text, span, why
 
 WORK = "pid 4711 python used 63 % of GPU-1a2b 4 s ago"
 POLICY = Policy(origins={"park_after": "profile gpu-small"})
@@ -52,18 +52,6 @@ def test_why_where_nothing_will_happen() -> None:
     verdict = Verdict(Mood.UNKNOWN, 0.0, 0.0, ("gpu: no answer",))
     policy = Policy(park_after=None, freeze_after=None, stop_after=None, max_running=None)
     assert why("PARKED", verdict, decide(verdict, policy, SITE, 600.0), "") == "PARKED · unknown: gpu: no answer · nothing will happen"
-
-
-@pytest.mark.parametrize(
-    ("decision", "text"),
-    [
-        (Decision(Step.WARN, "idle", "idle for 25 min"), "nbd: notebook lab: idle for 25 min, at 14:32. To keep it: nbctl keep lab 2h"),
-        (Decision(Step.WARN, "max_running", "it is stopped"), "nbd: notebook lab: it is stopped, at 14:32"),
-        (Decision(Step.ASK, "", "needed? Nothing is done", Step.PARK), "nbd: notebook lab: needed? Nothing is done. To keep it: nbctl keep lab 2h"),
-    ],
-)
-def test_what_a_terminal_shows(decision: Decision, text: str) -> None:
-    assert announced("lab", decision, "14:32") == text
 
 
 @pytest.mark.parametrize(

@@ -139,14 +139,19 @@ class Line:
             while (others := self._all.index(uid) + 1 - self._at_once) > 0:
                 moved = self._moved
                 await tell(others)
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(TOLD_SECONDS):
-                        await moved.wait()
+                await happened(moved)
             yield
         finally:
             self._all.remove(uid)
             self._moved.set()
             self._moved = asyncio.Event()
+
+
+async def happened(event: asyncio.Event) -> None:
+    """Or enough time went by to say so again."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(TOLD_SECONDS):
+            await event.wait()
 
 
 def home(person: Person) -> HomeRequest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from .. import wire
@@ -47,12 +47,11 @@ class SyncAttachments:
         finally:
             os.close(folder)
         try:
-            async with aclosing(restorestart.lines(child)) as lines:
-                async for line in lines:
-                    view = said(line)
-                    tell(view)
-                    if view.done:
-                        return
+            while line := await restorestart.next_line(child):
+                view = said(line)
+                tell(view)
+                if view.done:
+                    return
             raise Unreachable("bringing it was broken off", hint="start again: it goes on")
         finally:
             with suppress(ProcessLookupError):

@@ -121,11 +121,15 @@ class RemoteTarget:
             async with asyncio.timeout(SECONDS):
                 async with asyncio.timeout(self._silence):
                     await frames.send(self._writer, words, parts)
-                for _ in range(MOST_BEATS):
-                    async with asyncio.timeout(self._silence):
-                        answer = await frames.receive(self._reader, MOST_ANSWER)
-                    if answer is None or "busy" not in answer.words:
-                        return answer
+                return await self._awaited()
+        return None
+
+    async def _awaited(self) -> frames.Frame | None:
+        for _ in range(MOST_BEATS):
+            async with asyncio.timeout(self._silence):
+                answer = await frames.receive(self._reader, MOST_ANSWER)
+            if answer is None or "busy" not in answer.words:
+                return answer
         return None
 
     async def _troubles(self, expected: int, words: dict[str, Any], parts: Sequence[bytes] = ()) -> list[str]:

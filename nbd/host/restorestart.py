@@ -7,7 +7,6 @@ import ctypes
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator
 from typing import Any
 
 from ..errors import HostUnfit, Unreachable
@@ -51,21 +50,19 @@ async def spawn(who: Occupant, module: tuple[str, str], connection: socket.socke
         raise HostUnfit(message, hint=f"everybody must be able to read nbd's own files: look at {sys.executable} and {CHECKOUT}") from None
 
 
-async def lines(child: asyncio.subprocess.Process, silence: float = SILENCE) -> AsyncGenerator[bytes, None]:
-    """What it has to say, until it ends. Raises Unreachable where it says nothing for so long: a person can stop their own process, and with it
-    would go one of the few places that there are."""
+async def next_line(child: asyncio.subprocess.Process, silence: float = SILENCE) -> bytes:
+    """What it says next; empty when it has ended. Raises Unreachable where it says nothing for so long: a person can stop their own process, and with
+    it would go one of the few places that there are."""
     assert child.stdout
-    while True:
+    line = b"\n"
+    while line == b"\n":
         try:
             async with asyncio.timeout(silence):
                 line = await child.stdout.readline()
         except TimeoutError:
             message = f"it was broken off: the process that writes ({child.pid}) says nothing any more"
             raise Unreachable(message, code="broken_off", hint="nothing half-written has its name; try it again: it goes on") from None
-        if not line:
-            return
-        if line.strip():
-            yield line
+    return line
 
 
 def no_more_rights() -> None:

@@ -136,12 +136,11 @@ class SyncHomes:
         finally:
             connection.close()
         try:
-            async with aclosing(restorestart.lines(child)) as lines:
-                async for line in lines:
-                    view = said(line)
-                    yield view
-                    if view.done:
-                        return
+            while line := await restorestart.next_line(child):
+                view = said(line)
+                yield view
+                if view.done:
+                    return
             raise Unreachable("the restore was broken off", code="broken_off", hint="nothing half-written has its name; restore again")
         finally:
             with suppress(ProcessLookupError):

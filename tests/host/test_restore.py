@@ -284,7 +284,7 @@ async def test_a_child_that_is_stopped_is_given_up(house: House) -> None:
         await asyncio.to_thread(ours.recv, 8)
         child.send_signal(signal.SIGSTOP)
         with pytest.raises(Unreachable, match="says nothing any more"):
-            [line async for line in restorestart.lines(child, silence=0.2)]
+            await restorestart.next_line(child, silence=0.2)
     finally:
         child.kill()
         ours.close()

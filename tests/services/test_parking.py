@@ -334,7 +334,6 @@ async def test_a_repair_that_fails_is_due_again(house: ParkHouse) -> None:
     assert due_later(house)
     await house.mended()
     await house.is_whole("nb", (*SIZES, 1))
-    assert house.state("nb") is State.PARKED
 
 
 # --- killed at any moment -----------------------------------------------------------------------------------------------------------------------

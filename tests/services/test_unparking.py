@@ -136,10 +136,24 @@ async def test_a_wish_to_be_back_outlives_the_daemon(house: ParkHouse) -> None:
 async def test_a_program_started_while_it_is_parked_waits_for_its_cards(house: ParkHouse) -> None:
     await parked(house)
     await house.leases.replace("other", [Lease(A, "other", "bob/other", 1.0)])
+    assert await house.parking.strays() == ()
     house.process("nb", {A: 1})
+    assert await house.parking.strays() == ("nb",)
     assert await house.parking.recover("nb")
     await house.is_whole("nb", (*SIZES, 1))
     assert {process.pid for process in house.driver.running} == set()
+    await house.leases.replace("other", [])
+    assert house.parking.due() == ("nb",)
+    await house.parking.mend("nb")
+    await house.is_whole("nb", (*SIZES, 1))
+    assert house.state("nb") is State.RUNNING
+
+
+async def test_a_silent_driver_shows_no_strays(house: ParkHouse) -> None:
+    await parked(house)
+    house.process("nb", {A: 1})
+    house.driver.failure = Deadline("silent")
+    assert await house.parking.strays() == ()
 
 
 async def test_nothing_is_asked_of_the_driver_for_one_without_cards() -> None:

@@ -111,6 +111,15 @@ class Parking:
         if row.state is State.PARKED and row.parked and row.parked.wanted:
             await self.unpark(notebook)
 
+    async def strays(self) -> tuple[str, ...]:
+        """Parked notebooks of which a process is on a card, which may be somebody else's: to be mended at once. Empty while the driver is silent."""
+        parked = [row for row in self._roster.all() if row.state is State.PARKED and row.container]
+        try:
+            busy = {process.pid for process in await self._parts.cards.processes()} if parked else set()
+        except NbdError:
+            return ()
+        return tuple(row.id for row in parked if not busy.isdisjoint(self._parts.pids.of_container(str(row.container))))
+
     def due(self) -> tuple[str, ...]:
         """Whom to `mend` now: who is somewhere between, and who is waited for. Those that a task is busy with may be among them."""
         return self._memories.due()
@@ -133,10 +142,11 @@ class Parking:
             if row.parked is not None or row.state is State.PARKED:
                 await self._is_running(row.id)
             return False
-        # Nobody of it may be on cards that are not its own: also a program that was started while it is parked waits for its cards.
+        # Nobody of it may be on cards that are not its own. A program that was started while it is parked is a wish for them, and waits in line too.
+        stray = row.state is State.PARKED and any(state is CudaState.RUNNING for state in states.values())
         await self._settler.settle(Goal(row.container, Aim.PARKED, size=total(plan)))
-        if row.parked is None:
-            await self._roster.change(row.id, parked=plan)
+        if row.parked is None or stray:
+            await self._roster.change(row.id, parked=replace(plan, wanted=plan.wanted or stray))
         await self._is_parked(row.id)
         return True
 

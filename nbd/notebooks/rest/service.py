@@ -140,7 +140,7 @@ class Resting:
         for notebook in running - self._recovered - self._tasks.busy():
             self._recovered.add(notebook)
             self._tasks.follow(notebook, self._put_right(notebook))
-        for notebook in self._known.parking.due():
+        for notebook in {*self._known.parking.due(), *await self._known.parking.strays()}:
             if notebook in running and notebook not in self._tasks.busy():
                 self._tasks.follow(notebook, self._tried(notebook, "unpark", self._roster.get(notebook).state, self._known.parking.mend))
 

@@ -212,8 +212,8 @@ class NotebookTraffic:
     typed: int = 0
     """Messages to a kernel or a terminal that a person in a browser caused, as far as direction and time tell. One to a PARKED notebook wakes it."""
     here: int = 0
-    """So often a page of the editor said that a person pressed a key or a button in it since it said so last. Counts as typing, and wakes nothing:
-    who only reads needs no GPU."""
+    """So often a page of the editor said that a person pressed a key or a button in it since it said so last. Counts as typing; not counted while
+    it is PARKED: who only reads needs no GPU."""
     relayed_bytes: int = 0
     """Both ways."""
     clicks: int = 0

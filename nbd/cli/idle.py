@@ -61,7 +61,7 @@ def rest(verb: str, call: Call) -> int:
         message = ended
     view = typed(NotebookView, message)
     if view.state != goal and not call.args.detach:
-        reason = view.notice.text if view.notice else view.sentence
+        reason = view.trouble or view.sentence
         raise Conflict(f"{label(view)} is {view.state}: {reason}", hint=f"nbctl why {label(view)}", code=f"not_{goal.lower()}")
     done = view.state == goal
     emit(call, message, lambda: call.out.tell(f"{label(view)} {told}; {after} {label(view)}" if done else f"{label(view)}: {view.sentence}"))

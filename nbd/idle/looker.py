@@ -93,7 +93,7 @@ class Looker:
     def heard(self, report: TrafficReport) -> list[str]:
         """What the web door counted. Those in which somebody typed or clicked since its last word."""
         before, self._report = self._doors, (report.door, self.steady())
-        self._doors = {one.notebook: DoorLook(report.door, one.typed, one.relayed_bytes, one.clicks, one.tabs) for one in report.notebooks}
+        self._doors = {one.notebook: DoorLook(report.door, one.typed + one.here, one.relayed_bytes, one.clicks, one.tabs) for one in report.notebooks}
         return [notebook for notebook, now in self._doors.items() if touched(before.get(notebook), now)]
 
     def _door(self, notebook: str) -> DoorLook | None:

@@ -61,7 +61,7 @@ class Roster:
 
     def passing(self, notebook: str) -> Passing:
         passing, judged = self._passing.get(notebook, NOTHING), self._judged.get(notebook)
-        return replace(passing, idle=judged) if judged else passing
+        return passing if passing.idle is judged else replace(passing, idle=judged)
 
     def show(self, notebook: str, passing: Passing) -> None:
         """Tell where a start is; nothing is written."""

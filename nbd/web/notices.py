@@ -51,9 +51,12 @@ def bar(view: NotebookView, now: float) -> Bar | None:
     if view.state in ("PARKED", "FROZEN") and (view.waiting or view.progress):
         return _rising(view)
     if view.state == "PARKED":
-        return Bar(f"parked {view.run}", "sleep", "The GPU was given back; it comes back when you run something.", wake="Get it back now")
+        text = f"The GPU did not come back: {view.trouble}" if view.trouble else "The GPU was given back; it comes back when you run something."
+        return Bar(f"parked {view.run} {view.trouble}", "sleep", sentence(text), wake="Get it back now")
     if view.state == "FROZEN":
-        return Bar(f"frozen {view.run}", "sleep", "This notebook sleeps on the disk, with all that was in its memory.", wake="Wake it")
+        asleep = "This notebook sleeps on the disk, with all that was in its memory."
+        text = f"This notebook could not be woken: {view.trouble}" if view.trouble else asleep
+        return Bar(f"frozen {view.run} {view.trouble}", "sleep", sentence(text), wake="Wake it")
     notice = view.notice
     if notice is None or view.state != "RUNNING":
         return None
@@ -109,8 +112,9 @@ class Notices:
         return self._render.redirect(f"{self._pages}/notebooks/{visit.ask.notebook}/why")
 
     async def here(self, visit: Visit, _: str) -> web.StreamResponse:
-        """Somebody pressed a key or a button in the editor's page."""
-        self._traffic.of(visit.ask.notebook).here += 1
+        """Somebody pressed a key or a button in the editor's page. Who reads in a parked one needs no GPU: what they run there wakes it."""
+        if not self._table.parked(visit.ask.notebook):
+            self._traffic.of(visit.ask.notebook).here += 1
         return self._done()
 
     async def keep(self, visit: Visit, _: str) -> web.StreamResponse:

@@ -148,3 +148,19 @@ async def test_what_rests_says_so(world: ApiWorld, state: State, passing: Passin
     world.house.roster.show(row.id, passing)
     shown = (await world.me("ada").ask("GET", f"/v1/notebooks/{row.id}")).json
     assert (shown["sentence"], shown["hint"]) == (sentence, hint)
+
+
+async def test_what_could_not_be_done_is_told(world: ApiWorld) -> None:
+    row = await resting(world, State.PARKED)
+    await world.house.roster.change(row.id, trouble="no card of its kind is left")
+    assert (await world.me("ada").ask("GET", f"/v1/notebooks/{row.id}")).json["trouble"] == "no card of its kind is left"
+    await world.house.roster.change(row.id, State.STOPPING)
+    assert (await world.me("ada").ask("GET", f"/v1/notebooks/{row.id}")).json["trouble"] == ""
+
+
+async def test_a_verdict_of_before_is_not_kept_with_what_passes(world: ApiWorld) -> None:
+    row, roster = await world.house.up(), world.house.roster
+    roster.judged(row.id, IdleBrief("idle", NEXT, NOTICE))
+    roster.show(row.id, roster.passing(row.id))
+    roster.judged(row.id, None)
+    assert (await world.me("ada").ask("GET", f"/v1/notebooks/{row.id}")).json["verdict"] is None

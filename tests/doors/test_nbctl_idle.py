@@ -181,11 +181,11 @@ def test_a_rest_is_waited_for(core: FakeCore, nbctl: Nbctl, verb: str, before: s
 
 def test_a_rest_that_fails_says_why(core: FakeCore, nbctl: Nbctl) -> None:
     core.idle = {"POST park": lambda: view_of(core, progress=Progress("park", "it is being parked"))}
-    why_not = NoticeView(NoticeKind.TOLD, "the driver could not take its memory: out of host memory; it runs on")
-    waiter = later(core, {"progress": None, "notice": why_not})
+    why_not = "the driver could not take its memory: out of host memory"
+    waiter = later(core, {"progress": None, "trouble": why_not})
     said = nbctl("park", "train")
     waiter.join()
-    assert (said.code, said.err) == (1, f"nbctl: train is RUNNING: {why_not.text}\nhint: nbctl why train\n")
+    assert (said.code, said.err) == (1, f"nbctl: train is RUNNING: {why_not}\nhint: nbctl why train\n")
     core.problems["POST /v1/notebooks/train/park"] = (503, Problem("host_unfit", "no driver here can park", "nbctl doctor"))
     assert nbctl("park", "train").err == "nbctl: no driver here can park\nhint: nbctl doctor\n"
 

@@ -216,3 +216,14 @@ async def test_typing_into_a_parked_notebook_reaches_core(w: World, token: str) 
         await until(lambda: w.core.idle.of(ADA).typed == 1)
         assert len(w.core.idle.reports) <= before + 2
         assert (await socket.receive()).type is aiohttp.WSMsgType.TEXT
+
+
+async def test_who_reads_in_a_parked_notebook_is_not_told_of(w: World, token: str) -> None:
+    """Pressed keys count once it runs again."""
+    w.core.put(notebook(ADA, "ada", "fold", "PARKED"), w.folder / "editor.sock")
+    for _ in range(2):
+        async with w.ask("POST", w.origin() + "/.nbd/here", token, {"Origin": w.origin()}, data={"": ""}) as answer:
+            assert answer.status == 204
+        reports = len(w.core.idle.reports)
+        await until(lambda reports=reports: len(w.core.idle.reports) > reports + 1)  # type: ignore[misc]
+    assert w.core.idle.of(ADA).here == 0

@@ -10,8 +10,9 @@ from nbd.errors import Deadline, HostUnfit, NoCapacity
 from nbd.gpus.model import GIB, Card, Lease, Request
 from nbd.gpus.ports import Reading
 from nbd.notebooks.model import State
+from tests.fakes.cuda import quiet
 from tests.services.parkhouse import A, B, C, ParkHouse
-from tests.services.test_parking import SIZES, Failing, parked
+from tests.services.test_parking import SIZES, Failing, killed, parked
 
 
 @pytest.fixture
@@ -79,8 +80,12 @@ async def test_after_a_move_that_was_refused_it_waits_for_its_own() -> None:
         await house.parking.unpark("nb")
     await house.is_whole("nb", (4,))
     house.cuda.refusals.clear()
+    again = asyncio.create_task(house.parking.unpark("nb"))
+    while not house.positions and not again.done():
+        await asyncio.sleep(0.001)
+    assert await house.cards("nb") == set()
     await house.pool.release("other", ())
-    await house.mended()
+    await again
     assert await house.cards("nb") == {A}
     assert house.state("nb") is State.RUNNING
 
@@ -147,6 +152,27 @@ async def test_a_program_started_while_it_is_parked_waits_for_its_cards(house: P
     await house.parking.mend("nb")
     await house.is_whole("nb", (*SIZES, 1))
     assert house.state("nb") is State.RUNNING
+
+
+@pytest.mark.parametrize("call", ["restore", "unlock", "states"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_one_silence_is_looked_into_and_no_failure(house: ParkHouse, call: str, moment: str) -> None:
+    await parked(house)
+    house.cuda.silence(moment, call)
+    await asyncio.gather(house.parking.unpark("nb"), return_exceptions=call == "states")
+    await house.is_whole("nb", SIZES)
+    assert house.state("nb") is (State.PARKED if (call, moment) == ("states", "before") else State.RUNNING)
+
+
+async def test_a_park_that_was_cut_off_is_due_after_a_restart(house: ParkHouse) -> None:
+    house.trip(6, after=False)
+    assert await killed(house.parking.park("nb"))
+    house.cuda.hook = quiet
+    house.build()
+    await house.roster.load()
+    assert house.parking.due() == ("nb",)
+    await house.parking.mend("nb")
+    await house.is_whole("nb", SIZES)
 
 
 async def test_a_silent_driver_shows_no_strays(house: ParkHouse) -> None:

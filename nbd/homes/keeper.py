@@ -159,7 +159,7 @@ class Keeper:
             seen = await self._circumstances(home, facts, note)
             found = verdict(seen)
             if found.move is Move.PROVE and seen.head:
-                text = await own_rules(held)
+                text = (await own_rules(held)).text
                 first = await changed_since(repository, await repository.snapshot(seen.head), held, self._means.rules(text))
                 log.info("since its last snapshot here the home of %s is %s", home.person, f"changed: {first}" if first else "as it was")
                 found = verdict(replace(seen, unchanged=not first))

@@ -175,3 +175,21 @@ async def test_own_rules_and_wrong_ones(house: House) -> None:
     status = await house.steward.flush(house.home, Request())
     assert await house.names() == {".nbdignore", "a", "a.tmp"}
     assert "of your .nbdignore is left out: line 1 is not understood: '[z-a]'" in status.sentence
+
+
+@pytest.mark.parametrize(("odd", "words"), [("link", "it is no plain file"), ("large", "it is larger than 64 KiB")])
+async def test_own_rules_that_are_not_heeded_are_said(house: House, odd: str, words: str) -> None:
+    rules = house.path / ".nbdignore"
+    (house.path / "a.tmp").write_text("x")
+    (house.path / "dotfiles").write_text("*.tmp\n")
+    if odd == "link":
+        rules.symlink_to("dotfiles")
+    else:
+        rules.write_text("*.tmp\n" * 20_000)
+    status = await house.steward.flush(house.home, Request())
+    assert words in status.sentence
+    assert "a.tmp" in await house.names()
+    rules.unlink()
+    rules.write_text("*.tmp\n")
+    assert ".nbdignore" not in (await house.steward.flush(house.home, Request())).sentence
+    assert "a.tmp" not in await house.names()

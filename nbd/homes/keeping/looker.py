@@ -11,9 +11,8 @@ from ..ports import Homes, Ignores, OpenHome
 from ..snapshots.repository import Moving, Repository
 from ..snapshots.snapshotter import Report, Request, Snapshotter
 from ..vault import Vault
+from .ownrules import OwnRules, own_rules
 
-RULES_FILE = b".nbdignore"
-MOST_RULES = 64 << 10
 MOST_MEASURED = 64
 """Folders. More are not counted: whoever asks wants an answer now."""
 
@@ -35,13 +34,13 @@ class Looker:
     def __init__(self, home: HomeRequest, vault: Vault, homes: Homes, make_rules: Callable[[str], Ignores]) -> None:
         self._home, self._vault, self._homes, self._make_rules = home, vault, homes, make_rules
         self._repository: Repository | None = None
-        self._text: str | None = None
+        self._own: OwnRules | None = None
         self._rules = make_rules("")
 
     @property
     def rules_trouble(self) -> str:
         """What of the person's own rules is left out, and why."""
-        return self._rules.trouble
+        return (self._own.trouble if self._own else "") or self._rules.trouble
 
     @property
     def digest(self) -> str:
@@ -118,9 +117,6 @@ class Looker:
 
     async def _read_rules(self, home: OpenHome) -> None:
         """The person's own beside the house's; a wrong line is said, and left out."""
-        (listing,) = await home.look([(b"", True)])
-        seen = next((one for one in listing.entries if one.name == RULES_FILE and one.kind == Kind.FILE and one.size <= MOST_RULES), None)
-        text = (await home.read(b"", [seen]))[0].data.decode("utf-8", "surrogateescape") if seen else ""
-        if text == self._text:
-            return
-        self._text, self._rules = text, self._make_rules(text)
+        own = await own_rules(home)
+        if own != self._own:
+            self._own, self._rules = own, self._make_rules(own.text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from ..model import Kind
 from ..ports import OpenHome
 
@@ -9,8 +11,20 @@ RULES_FILE = b".nbdignore"
 MOST_RULES = 64 << 10
 
 
-async def own_rules(home: OpenHome) -> str:
-    """Its text; empty where there is none that can be read."""
+class OwnRules(NamedTuple):
+    text: str = ""
+    trouble: str = ""
+    """Why there is a file of that name, and it cannot be heeded."""
+
+
+async def own_rules(home: OpenHome) -> OwnRules:
     (listing,) = await home.look([(b"", True)])
-    seen = next((one for one in listing.entries if one.name == RULES_FILE and one.kind == Kind.FILE and one.size <= MOST_RULES), None)
-    return (await home.read(b"", [seen]))[0].data.decode("utf-8", "surrogateescape") if seen else ""
+    seen = next((one for one in listing.entries if one.name == RULES_FILE), None)
+    if seen is None:
+        return OwnRules()
+    if seen.kind != Kind.FILE:
+        return OwnRules(trouble="it is no plain file (no link is followed)")
+    if seen.size > MOST_RULES:
+        return OwnRules(trouble=f"it is larger than {MOST_RULES >> 10} KiB")
+    reading = (await home.read(b"", [seen]))[0]
+    return OwnRules(reading.data.decode("utf-8", "surrogateescape"), reading.trouble)

@@ -174,7 +174,7 @@ class Surveyor:
         """The person's own beside the house's."""
         held = await self._tools.homes.open(home.path, home.uid)
         try:
-            return self._tools.rules(await own_rules(held))
+            return self._tools.rules((await own_rules(held)).text)
         finally:
             await held.close()
 

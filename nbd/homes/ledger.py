@@ -14,7 +14,8 @@ from .fitness import fit
 from .keeping.guardian import Means
 from .model import HomeRequest, Owed, Root
 from .ports import HomeFolders, Notes
-from .snapshots.naming import PASSING, hold
+from .snapshots.naming import hold
+from .snapshots.retention import PASSING
 from .standing import stranger
 
 log = logging.getLogger(__name__)

@@ -48,11 +48,11 @@ MUTANTS = {
         "host/homewriter.py",
         "    finally:\n        with contextlib.suppress(FileNotFoundError):\n            os.unlink(temporary",
         "    finally:\n        if False:\n            os.unlink(temporary",
-    ),  # noqa: E501
+    ),
     "the pointer moves before the packs are there": Mutant(
         "homes/snapshots/snapshotter.py", "places = await packer.flush()", "places = packer.places"
     ),
-    "named snapshots are dropped like others": Mutant("homes/snapshots/retention.py", 'elif listed.name not in ("", BEFORE):', "elif False:"),
+    "named snapshots are dropped like others": Mutant("homes/snapshots/retention.py", "elif listed.name not in PASSING:", "elif False:"),
     "what is still needed counts as dead": Mutant(
         "homes/snapshots/pruner.py", "if extent.id != NO_ID:", "if extent.id != NO_ID and extent.id[0] % 16:"
     ),

@@ -49,6 +49,12 @@ def test_a_name_given_meanwhile_is_not_lost_and_takes_no_other_ones_place() -> N
     assert spool.merged(Root(1, 8, 3, (), (plain, named)), added).snapshots == (replace(ONE, name="ours"), named)
 
 
+def test_a_name_that_keeps_for_a_while_gives_way_to_one_that_keeps_for_ever() -> None:
+    passing = replace(ONE, name="before a restore")
+    added = Added((), (), (replace(ONE, name="of another"),))
+    assert spool.merged(Root(1, 8, 3, (), (passing, FOUR)), added).snapshots == (replace(ONE, name="of another"), FOUR)
+
+
 def test_a_prune_since_then_needs_proof() -> None:
     assert not spool.needs_proof(BASE, Root(1, 99, 2))
     assert spool.needs_proof(BASE, Root(1, 6, 3))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ...errors import HostUnfit, NbdError, Unreachable
 from ..model import Listed, Root
+from ..snapshots.retention import PASSING
 
 FULL = "spool_full"
 FOLDERS = ("data/", "index/", "snapshots/")
@@ -56,7 +57,7 @@ def needs_proof(base: Root, store: Root) -> bool:
 def merged(store: Root, added: Added) -> Root:
     """The store's pointer with these in it, too; published twice, it is the same. Its sequence is the repository's business."""
     names = {listed.id: listed.name for listed in added.named}
-    there = [listed if listed.name else replace(listed, name=names.get(listed.id, "")) for listed in store.snapshots]
+    there = [replace(listed, name=names.get(listed.id, listed.name)) if listed.name in PASSING else listed for listed in store.snapshots]
     known = {listed.id for listed in there}
     new = [listed for listed in added.snapshots if listed.id not in known]
     return replace(

@@ -8,11 +8,9 @@ from dataclasses import replace
 from ...errors import Conflict, NotFound, Refused
 from ..model import Listed, Root
 from .repository import Repository
-from .retention import BEFORE
+from .retention import PASSING
 
 ATTEMPTS = 5
-PASSING = ("", BEFORE)
-"""What is called so is not kept for ever yet."""
 
 
 async def hold(repository: Repository, snapshot: str, name: str, *, alone: bool = False) -> None:

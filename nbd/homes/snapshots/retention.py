@@ -11,6 +11,8 @@ HOUR = 3600 * 1_000_000_000
 DAY = 24 * HOUR
 BEFORE = "before a restore"
 """The name of what a restore in place was about to replace: nobody gave it, so it keeps a snapshot for a while and not for ever."""
+PASSING = ("", BEFORE)
+"""What is called so may get another name, by which it is kept for ever."""
 EPOCH_MONDAY = 4 * DAY
 """1970 began on a Thursday; its first Monday was the fifth of January."""
 
@@ -69,7 +71,7 @@ def retain(snapshots: Sequence[Listed], policy: Policy, now: int) -> Verdict:
         reasons = ["the newest"] if position == 0 else []
         if listed.id in befores:
             reasons.append(f"one of the newest {policy.befores} from {BEFORE}")
-        elif listed.name not in ("", BEFORE):
+        elif listed.name not in PASSING:
             reasons.append(f"named {listed.name}")
         if listed.time > now - policy.recent:
             reasons.append("recent")

@@ -61,10 +61,15 @@ async def prove(kind: str, gib: float, seconds: float) -> list[str]:
         stop.set()
         worker.end()
         await cards.close()
-    wrong = [f"{name}: not named, or its share is not known" for name, uses in (("holds", before), ("works", busy), ("rests", after)) if unknown(uses)]
-    wrong += ["works: a look saw no work"] if not all(use and use.share for use in busy) else []
-    wrong += ["rests: taken for work"] if any(use and use.share for use in (*before, *after)) else []
-    return wrong + (["the memory that is held is not told"] if not all(use and use.memory_bytes for use in before) else [])
+    phases = {"holds memory": before, "works": busy, "rests": after}
+    wrong = [f"{phase}: not named, or its share is not known" for phase, uses in phases.items() if unknown(uses)]
+    if not all(use and use.share for use in busy):
+        wrong.append("works: a look saw no work")
+    if any(use and use.share for use in (*before, *after)):
+        wrong.append("it rests, and is taken to work")
+    if not all(use and use.memory_bytes for use in before):
+        wrong.append("the memory that it holds is not told")
+    return wrong
 
 
 def unknown(uses: list[GpuUse | None]) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from typing import Any
 
 GIB = 1 << 30
-ROOM = GIB // 4
 MANAGED_BYTES = 64 << 20
 """Small on purpose: more managed memory than the card has free can hang the card."""
 

@@ -180,6 +180,25 @@ async def test_what_is_said_without_a_notice(w: World, pages_token: str, seen: N
     assert f'<p class="quiet small">{told}' in text if told else "given back" not in text
 
 
+@pytest.mark.parametrize(
+    ("seen", "seconds"),
+    [
+        (view(), None),
+        (view(verdict="active", next=DUE), None),
+        (view(verdict="idle"), None),
+        (view(verdict="idle", next=DUE), 7200.0),
+        (view(verdict="idle", next=DUE, notice=replace(WARN, keep_seconds=3600.0)), 3600.0),
+        (view(verdict="idle", next=DUE, notice=replace(WARN, keep_seconds=None)), None),
+    ],
+)
+def test_what_one_click_would_keep_it_for(seen: NotebookView, seconds: float | None) -> None:
+    assert idlewords.keeps(seen) == seconds
+
+
+def test_the_form_is_of_what_may_be_set() -> None:
+    assert idlewords.forms(why()) == [("park_after", "Its GPU is given back after", "20min", "30min")]
+
+
 # the picture
 
 

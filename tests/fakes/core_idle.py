@@ -57,7 +57,7 @@ class FakeIdle:
             web.get("/v1/notebooks/{id}/idle/history", api.history),
             web.post("/v1/notebooks/{id}/keep", api.keep),
             web.delete("/v1/notebooks/{id}/keep", api.keep),
-            web.patch("/v1/notebooks/{id}/idle", api.set),
+            web.route("PATCH", "/v1/notebooks/{id}/idle", api.set),
             web.post("/v1/notebooks/{id}/{verb:park|unpark|freeze|thaw}", api.rest),
         ]
 

@@ -9,7 +9,7 @@ import pytest
 
 from nbd.errors import Deadline
 from nbd.host import cgroups
-from nbd.host.gauges import KernelGauges, network_bytes
+from nbd.host.gauges import MOST_PROCESSES, KernelGauges, network_bytes
 from nbd.idle.model import Counters
 from tests.host.kernel_files import EDITOR, INIT, LAYOUTS, KernelFiles, subject
 
@@ -104,6 +104,16 @@ async def test_where_processes_may_not_be_asked_the_block_layer_counts(files: Ke
     assert (await counted(files)).disk_bytes is None, "the kernel keeps no such account: that is not zero"
     files.block_layer(CONTAINER, 5000)
     assert (await counted(files)).disk_bytes == 5000
+
+
+async def test_more_processes_than_can_be_asked_are_counted_by_the_block_layer(files: KernelFiles) -> None:
+    """A look at one notebook costs no more than at some dozens of others."""
+    many = frozenset(range(1000, 1000 + MOST_PROCESSES)) | {INIT, EDITOR}
+    files.put(CONTAINER, replace(FULL, pids=many))
+    files.block_layer(CONTAINER, 5000)
+    found = await counted(files)
+    assert found.pids == many
+    assert found.disk_bytes == 5000
 
 
 async def test_all_processes_together_read_and_write(files: KernelFiles) -> None:

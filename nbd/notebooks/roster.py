@@ -110,10 +110,10 @@ class Roster:
             await self._store.save(changed(self.get(notebook), to, values))
             # Read again: `note_phase` does not wait for anybody.
             row = self._rows[notebook] = changed(self.get(notebook), to, values)
-            if row.state is not State.STARTING:
-                self._passing.pop(notebook, None)
             if to is not None:
                 self._unplugged.discard(notebook)
+            if to not in (None, State.STARTING):
+                self._passing.pop(notebook, None)
             self.changes.publish(Change(row))
             return row
 

@@ -220,3 +220,9 @@ def test_when_there_is_something_to_decide_again(verdict: Verdict, situation: Si
     look_at = decide(verdict, POLICY, situation, NOW).look_at
     assert look_at is not None
     assert round((look_at - NOW) / MINUTE, 3) == minutes
+
+
+def test_even_a_warning_of_no_time_comes_first() -> None:
+    policy = replace(POLICY, warn_before=0.0)
+    assert in_minutes(decide(idle(40), policy, SITE, NOW)) == (Step.WARN, Step.PARK, 0.0)
+    assert decide(idle(40), policy, told(Step.PARK, 0), NOW).step is Step.PARK

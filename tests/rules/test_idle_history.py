@@ -201,3 +201,13 @@ def test_who_goes_on_knows_since_when_a_kernel_is_busy() -> None:
     assert known is not None
     assert known.standing.busy == (("a notebook with a name.i", 1_000_010.0),)
     assert known.standing.active_at == 1_008_000.0
+
+
+def test_one_that_is_away_comes_back_for_work_and_not_for_a_trifle() -> None:
+    trifle = replace(IDLE, evidence=(Evidence(Signal.NETWORK, 0.4, ""),))
+    keep = replace(IDLE, evidence=(Evidence(Signal.KEEP, 2.0, ""),))
+    away = [WORKS] * 10 + [IDLE] * 400
+    for more, free in ((trifle, 4000.0), (keep, 4000.0), (WORKS, 2210.0)):
+        found = replay.replay(entries(day(away + [more] * 180)), Policy(), ABLE, minute)
+        assert [done.step for done in found.done] == [Step.WARN, Step.PARK, Step.WARN, Step.STOP], more
+        assert found.free_seconds == free

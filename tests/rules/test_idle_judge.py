@@ -208,3 +208,22 @@ def test_what_is_left_of_it() -> None:
         (Signal.CPU, 1.0, 65.0, True),
         (Signal.TAB, 0.1, 5.0, True),
     ]
+
+
+def test_only_what_is_fresh_and_counts_moves_the_idle_clock() -> None:
+    """While strong evidence fades, neither a tab nor a claim that counts no more is work."""
+    worked = fold(START, 9 * HOUR, Signal.CPU)
+    for signals in ((Signal.TAB, Signal.HEARTBEAT), (Signal.KERNEL,), (Signal.PROBE,)):
+        standing = fold(worked, 50, *signals)
+        assert (judged(standing).mood, standing.active_at, standing.idle_seconds) == (Mood.ACTIVE, 9 * HOUR, 50.0)
+
+
+def test_weak_signals_are_little_beside_others_too() -> None:
+    weak = (*shows(Signal.TERMINAL, Signal.HEARTBEAT, Signal.TAB), Evidence(Signal.KERNEL, 0.3, ""))
+    assert judged(judge.observe(START, Sample(10.0, 10.0, weak), POLICY)).mood is Mood.IDLE
+
+
+def test_less_of_a_signal_does_not_take_away_what_is_left_of_it() -> None:
+    standing = judge.observe(START, Sample(10.0, 10.0, (Evidence(Signal.DISK, 1.0, ""),)), POLICY)
+    less = (Evidence(Signal.DISK, 0.4, ""), *shows(Signal.TERMINAL))
+    assert judge.observe(standing, Sample(20.0, 10.0, less), POLICY).active_at == 20.0

@@ -25,6 +25,7 @@ from .fileops import FileOps, synced
 
 BEGUN, WHOLE, IMAGE, LINK = "begun.json", "whole.json", "image", "checkpoint"
 INVENTORY = "inventory.img"
+RESTORE_ROOT = "criu-root"
 SHARED_MEMORY = "devshm-checkpoint.tar"
 LEFT_BY_PODMAN = ("dump.log", "restore.log", "stats-dump", "stats-restore", SHARED_MEMORY, "network.status", "config.dump", "spec.dump")
 LOG_BYTES = 1 << 20
@@ -86,6 +87,19 @@ class FreezeFolder:
         link = begun.bundle / LINK
         if not link.is_symlink():
             link.symlink_to(self.image(notebook))
+
+    def fresh_log(self, begun: Begun, name: str) -> None:
+        """What an earlier attempt said is not this one's."""
+        (begun.bundle / name).unlink(missing_ok=True)
+
+    async def clear_restore(self, begun: Begun) -> None:
+        """The mount that a runtime makes for CRIU, and leaves when it is killed: it would refuse every later restore."""
+        left = begun.bundle / RESTORE_ROOT
+        if left.exists():
+            # In Podman's view of the mounts, which may be another than ours: then the removal of the folder takes the mount away.
+            await commands.run(["umount", "--lazy", str(left)], ERASE_SECONDS)
+            with contextlib.suppress(OSError):
+                left.rmdir()
 
     @staticmethod
     def links(bundle: Path) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Conflict, Deadline, HostUnfit, NbdError, NotFound
+from ..errors import Conflict, Deadline, HostUnfit, NbdError, NotFound, Unreachable
 from ..notebooks.ports import Process
 from ..notebooks.rest.freeze_plan import Engine, Traces, engine_obstacle, mounts_obstacle, seconds_for, whole, why_not
 from ..notebooks.rest.ports import Image
@@ -34,6 +34,7 @@ from .processes import KernelProcesses
 log = logging.getLogger(__name__)
 OPTIONS = {"keep": "true", "tcpEstablished": "true", "fileLocks": "true"}
 """keep: the image and CRIU's log stay until they are forgotten here."""
+EXISTS = "already exists"
 ASK_AGAIN_SECONDS = 60.0
 POLL_SECONDS = 0.05
 END_SECONDS = 10.0
@@ -55,8 +56,8 @@ class Body:
 class Way:
     level: int = 0
     """How hard zstd tries to make an image small, 1 to 19; 0 leaves it as it is, which is the fastest."""
-    criu: tuple[str, ...] = ("criu",)
-    """What runs the CRIU that Podman's runtime uses."""
+    enter: tuple[str, ...] = ()
+    """Words before a program of Podman's side (criu, its runtime), where that sees other mounts than this process: nsenter and its options."""
 
 
 class PodmanFreezer:
@@ -114,20 +115,25 @@ class PodmanFreezer:
             return body.process
         await self._end_strays(body.id)
         self._folder.link(notebook, begun)
-        refused: NbdError | None = None
+        self._folder.fresh_log(begun, "restore.log")
+        await self._folder.clear_restore(begun)
+        seconds = seconds_for(image.bytes)
+        refused: NbdError = HostUnfit("it ended as soon as it was thawed")
         try:
-            await unpack(self._folder.image(notebook), seconds_for(image.bytes))
-            await self._podman.ask(Call("POST", f"/containers/{body.id}/restore", OPTIONS, seconds=seconds_for(image.bytes)))
+            await unpack(self._folder.image(notebook), seconds)
+            await self._restore(body.id, seconds)
         except NbdError as error:
             refused = error
-        process = (await self._body(container)).process
+            if not await self._until(lambda: not self._folder.users(notebook), seconds):
+                raise  # CRIU is at work yet.
+            if isinstance(error, Deadline):
+                await self._end_strays(body.id)  # Podman waits for what never comes.
+        process = await self._process_now(container)
         if process:
             return process
         await self._end_strays(body.id)
-        if isinstance(refused, Deadline):
-            raise refused  # CRIU may be at work yet.
         tidy(self._folder.image(notebook))
-        raise why_not("thawed", refused or HostUnfit("it ended as soon as it was thawed"), self._folder.log(begun, "restore.log"))
+        raise why_not("thawed", refused, self._folder.log(begun, "restore.log"))
 
     async def image(self, notebook: str) -> Image | None:
         path = self._folder.path(notebook)
@@ -161,7 +167,7 @@ class PodmanFreezer:
             log.warning("the image of %s is not on the disk: %s; it is thawed again", notebook, error)
             with contextlib.suppress(NbdError):
                 await unpack(self._folder.image(notebook), seconds)
-                await self._podman.ask(Call("POST", f"/containers/{container}/restore", OPTIONS, seconds=seconds))
+                await self._restore(container, seconds)
             if (await self._body(container)).process:
                 await self._folder.remove(notebook)
             raise HostUnfit(f"it cannot be frozen: {error.strerror or error}", code="disk_full", hint="make room on the disk for images") from None
@@ -196,8 +202,34 @@ class PodmanFreezer:
                 log.warning("the processes of container %s were left stopped; they run again", container[:12])
             await self._group.unlock_network(pid)
 
+    async def _restore(self, container: str, seconds: float) -> None:
+        call = Call("POST", f"/containers/{container}/restore", OPTIONS, seconds=seconds)
+        try:
+            await self._podman.ask(call)
+        except HostUnfit as error:
+            if EXISTS not in error.message:
+                raise
+            # The runtime remembers a restore that was cut off, and Podman does not. The container itself is Podman's and stays.
+            facts = await self._podman.ask(Call("GET", "/info", seconds=SHORT_SECONDS))
+            with understood():
+                runtime = str(facts["host"]["ociRuntime"]["path"])
+            await commands.run([*self._way.enter, runtime, "delete", "--force", container], END_SECONDS)
+            await self._podman.ask(call)
+
+    async def _process_now(self, container: str) -> Process | None:
+        """The container's process, by a Podman that may just be coming up again."""
+        deadline = time.monotonic() + END_SECONDS
+        while True:
+            try:
+                return (await self._body(container)).process
+            except Unreachable:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(POLL_SECONDS)
+
     async def _end_strays(self, container: str) -> None:
-        """Processes of a restore that was cut off, of which Podman does not know: they are copies, and the image is whole."""
+        """Processes of a restore that was cut off, of which Podman does not know: they are copies, and the image is whole. What watches over them
+        tidies up and ends, too."""
         if not self._processes.of_container(container):
             return
         log.warning("processes of container %s that Podman does not know of are ended: its image is whole", container[:12])
@@ -211,6 +243,7 @@ class PodmanFreezer:
 
         if not await self._until(gone, END_SECONDS):
             raise Deadline(f"the processes of container {container[:12]} do not end", hint="one may hang in a driver: ps -eo pid,stat,wchan:30,args")
+        await self._until(lambda: not self._processes.naming(container), END_SECONDS)
 
     @staticmethod
     async def _until(what: Callable[[], bool], seconds: float) -> bool:
@@ -236,7 +269,9 @@ class PodmanFreezer:
             rootless, transient = bool(host["security"]["rootless"]), bool(store.get("transientStore"))
             name, says = str(runtime["name"]), str(runtime.get("version"))
         try:
-            criu = (await commands.run([*self._way.criu, "--version"], CRIU_SECONDS)).out.partition("\n")[0].removeprefix("Version: ").strip()
+            criu = (
+                (await commands.run([*self._way.enter, "criu", "--version"], CRIU_SECONDS)).out.partition("\n")[0].removeprefix("Version: ").strip()
+            )
         except NbdError:
             criu = ""
         return Engine(podman, name, says, criu, platform.release(), rootless, transient)

@@ -82,6 +82,10 @@ class KernelProcesses:
             return None
         return found[1] if found else None
 
+    def naming(self, container: str) -> Collection[int]:
+        """Who works for a container: conmon, its runtime, Podman's clean-up. Each has its id among its words."""
+        return frozenset(pid for pid in self._pids() if container in self._words(pid))
+
     def of_pid(self, pid: int, container: str) -> Process | None:
         """The process, if it lives and is in the container's cgroup."""
         ticks = self.start_ticks(pid)
@@ -104,6 +108,12 @@ class KernelProcesses:
         # The command's name is in parentheses and may hold anything, spaces and parentheses too.
         fields = stat.rpartition(")")[2].split()
         return None if fields[0] == "Z" else int(fields[19])
+
+    def _words(self, pid: int) -> str:
+        try:
+            return (self._proc / str(pid) / "cmdline").read_bytes().decode("utf-8", "replace")
+        except OSError:
+            return ""
 
     def _pids(self) -> list[int]:
         return [int(name) for name in os.listdir(self._proc) if name.isdigit()]  # noqa: PTH208 - names are wanted, not paths

@@ -53,7 +53,7 @@ async def once(one: Lab, freezer: PodmanFreezer) -> tuple[float, float, float]:
 
 
 async def row(box: FreezeBox, size: float, runs: int, level: int, start: float) -> Sequence[str]:
-    freezer = PodmanFreezer(box.podman, box.processes, FreezeGroup(), box.frozen, Way(level))
+    freezer = PodmanFreezer(box.podman, box.processes, FreezeGroup(), box.frozen, Way(level, box.enter))
     async with lab(box, memory="12GiB") as one:
         async with one.page() as editor:
             one.kernel = await editor.new_kernel()

@@ -124,6 +124,7 @@ REFUSED = HostUnfit("Podman refused: `/usr/bin/crun checkpoint` failed: exit sta
     ("line", "code"),
     [
         ("(00.021) Error (criu/sk-unix.c:874): sk unix: External socket is used. Consider using --ext-unix-sk option.", "connected"),
+        ("(00.2) Error (criu/sk-unix.c:351): unix: Unix socket 4686962 not found", "connected"),
         ("(00.1) Error (criu/image.c:550): Unable to write: No space left on device", "disk_full"),
         ("(00.1) Error (criu/files-ext.c:94): Can't dump file 33 of that type [20666] (chr 195:255 /dev/nvidiactl)", "gpu_in_use"),
         ("(00.1) Error (criu/files-reg.c:1010): Can't dump ghost file /tmp/x of 20971520 size, increase limit", "ghost_file"),

@@ -74,10 +74,11 @@ class FreezeBox:
 
     def build(self) -> None:
         """As after a restart of core."""
+        self.enter = ("nsenter", f"--mount=/proc/{self.process.pid}/ns/mnt") if self.process else ()
         self.podman = Podman(str(self.socket), PODMAN_SECONDS)
         self.containers = PodmanContainers(self.podman, self.processes, INSTANCE)
         self.frozen = FreezeFolder(self.images)
-        self.freezer = PodmanFreezer(self.podman, self.processes, FreezeGroup(), self.frozen, Way(criu=("chroot", str(MADE / "tree"), "criu")))
+        self.freezer = PodmanFreezer(self.podman, self.processes, FreezeGroup(), self.frozen, Way(enter=self.enter))
 
     async def up(self) -> None:
         loaded(self.folder)
@@ -85,6 +86,7 @@ class FreezeBox:
         argv = ["unshare", "--mount", "--uts", "--ipc", "--net", "--fork", "--kill-child", str(ENTER), str(MADE / "tree"), str(MADE / "storage")]
         with (self.folder / "box.log").open("ab") as log:
             self.process = subprocess.Popen([*argv, str(self.folder)], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+        self.build()
         deadline = time.monotonic() + UP_SECONDS
         while not await self.answers():
             assert self.process.poll() is None, (self.folder / "box.log").read_text()[-3000:]

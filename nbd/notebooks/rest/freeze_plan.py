@@ -147,7 +147,10 @@ class Cause:
 
 
 CAUSES = (
-    Cause(r"External socket is used", "connected", "somebody is connected to its editor", "close its pages, or try again in a moment", again=True),
+    Cause(
+        r"External socket is used|Unix socket \d+ not found", "connected", "somebody is connected to its editor",
+        "close its pages, or try again in a moment", again=True,
+    ),
     Cause(r"No space left on device|ENOSPC", "disk_full", "the disk for images is full", "make room, or remove frozen notebooks: nbctl ls"),
     Cause(
         r"nvidia|/dev/nvidia|cuda", "gpu_in_use", "it works on a card, which CRIU cannot save here", "park it first: nbctl why says whether it can be"

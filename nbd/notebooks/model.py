@@ -165,7 +165,8 @@ def move(notebook: Notebook, to: State) -> Notebook:
         return notebook
     if to not in MOVES[notebook.state]:
         raise Conflict(f"{notebook.title} is {notebook.state} and cannot become {to}", hint=f"see: nbctl show {notebook.name}")
-    return replace(notebook, state=to)
+    # With its processes goes what was parked of them.
+    return replace(notebook, state=to, parked=notebook.parked if to in (State.RUNNING, State.PARKED, State.FROZEN) else None)
 
 
 def checked_name(name: str) -> str:

@@ -175,6 +175,15 @@ async def test_a_park_that_was_cut_off_is_due_after_a_restart(house: ParkHouse) 
     await house.is_whole("nb", SIZES)
 
 
+async def test_what_was_parked_ends_with_its_run(house: ParkHouse) -> None:
+    await parked(house)
+    for state in (State.STOPPING, State.STOPPED, State.STARTING, State.RUNNING):
+        await house.roster.change("nb", state)
+    assert house.parked("nb") is None
+    assert house.parking.due() == ()
+    assert not await house.parking.recover("nb")
+
+
 async def test_a_silent_driver_shows_no_strays(house: ParkHouse) -> None:
     await parked(house)
     house.process("nb", {A: 1})

@@ -40,7 +40,7 @@ def _facts(view: WhyView, now: float) -> Iterator[tuple[str, Cell | str]]:
     if view.next:
         yield "next", next_text(view.next, now)
         yield "announced", clock(view.next.warn, now) if view.next.warn and view.next.due else ""
-        yield "whose rule", view.next.rule
+        yield "whose rule", view.next.rule if view.next.rule not in view.next.text else ""
     if view.not_before:
         yield "not before", clock(view.not_before, now)
     for what, why in view.cannot.items():

@@ -62,9 +62,9 @@ def notebook_table(screen: Screen, views: Sequence[NotebookView], now: float) ->
 
 def coming(view: NotebookView, now: float) -> str:
     """What is done to one that runs, as long as it is in sight."""
-    if view.next is None or view.next.due is None or view.verdict == "active":
+    if view.next is None or view.next.due is None or view.verdict != "idle":
         return ""
-    return f"{view.verdict}; {next_text(view.next, now)}"
+    return f"idle; {next_text(view.next, now)}"
 
 
 def since(view: NotebookView) -> float | None:

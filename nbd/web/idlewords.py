@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..idlemessages import EvidenceView, HistoryView, LaneView, SpanView, WhyView
 from ..messages import NotebookView
@@ -14,6 +14,8 @@ KEEP_SECONDS = 2 * 3600
 SLOTS = 480
 """Of a day that can be told apart in a picture: three minutes each."""
 STRONG = 1.0
+LEAST_SHOWN_SECONDS = 3600.0
+MOST_HOURS = 9
 SIGNALS: Mapping[str, str] = {
     "gpu": "GPU", "vram": "GPU memory", "cpu": "CPU", "disk": "Disk", "network": "Network", "kernel": "Kernels", "terminal": "Terminals",
     "typing": "Typing", "click": "Clicks", "probe": "Probe", "heartbeat": "Heartbeat", "tab": "Open tabs", "keep": "Kept",
@@ -29,7 +31,7 @@ SETTINGS: Mapping[str, str] = {
     "max_session": "With nobody there, what is only claimed counts for",
     "max_running": "A run ends after",
     "auto_restart": "It is started again then",
-    "quiet": "Nothing is frozen or stopped at",
+    "quiet_hours": "Nothing is frozen or stopped at",
     "shadow": "Only said, not done",
 }
 
@@ -93,7 +95,7 @@ def standing(view: NotebookView) -> str:
     if view.verdict is None:
         return ""
     mood = MOODS.get(view.verdict, view.verdict)
-    if view.next is None or view.next.due is None or view.verdict == "active":
+    if view.next is None or view.next.due is None or view.verdict != "idle":
         return f"{mood}." if view.state == "RUNNING" else ""
     return f"{mood}. " + sentence(f"{view.next.text.rstrip('.')}, at {hour(view.next.due)}")
 
@@ -114,9 +116,16 @@ def timeline(view: HistoryView) -> Timeline | None:
     """The last day as bars; None where nothing is known of it."""
     if not view.moods and not view.lanes:
         return None
+    view = _zoomed(view)
     moods = Lane("Verdict", tuple(_marks(view.moods, view, by_name=True)), _told("", view.moods))
     known = sorted(view.lanes, key=lambda lane: list(SIGNALS).index(lane.signal) if lane.signal in SIGNALS else len(SIGNALS))
     return Timeline(moods, tuple(_lane(lane, view) for lane in known if lane.spans), tuple(_steps(view)), tuple(_hours(view)))
+
+
+def _zoomed(view: HistoryView) -> HistoryView:
+    """From where something is known: a notebook of an hour is no dot at the end of a day."""
+    first = min([one.begin for one in view.moods] + [one.begin for lane in view.lanes for one in lane.spans], default=view.begin)
+    return replace(view, begin=max(view.begin, min(first, view.end - LEAST_SHOWN_SECONDS)))
 
 
 def _lane(lane: LaneView, view: HistoryView) -> Lane:
@@ -164,13 +173,18 @@ def _steps(view: HistoryView) -> Iterator[Mark]:
 
 
 def _hours(view: HistoryView) -> Iterator[Mark]:
-    """Every third full hour of the box's clock; every sixth also where there is little room."""
-    moment = view.begin - view.begin % 3600 + 3600
+    """Round moments of the box's clock, nine at most; every second one also where there is little room."""
+    whole = max(1.0, view.end - view.begin)
+    minutes = next((step for step in (10, 30, 60, 180) if whole / 60 / step <= MOST_HOURS), 180)
+    # A zone is off by whole quarters of an hour; by whole minutes each of its rounds is met.
+    moment = view.begin - view.begin % 60 + 60
     while moment < view.end:
-        here = time.localtime(moment).tm_hour
-        if here % 3 == 0:
-            yield Mark(f"{100 * (moment - view.begin) / max(1.0, view.end - view.begin):.2f}%", "", "six" if here % 6 == 0 else "", f"{here:02}")
-        moment += 3600
+        local = time.localtime(moment)
+        here = local.tm_hour * 60 + local.tm_min
+        if here % minutes == 0:
+            kind, text = "wide" if here // minutes % 2 == 0 else "", time.strftime("%H" if minutes >= 60 else "%H:%M", local)
+            yield Mark(f"{100 * (moment - view.begin) / whole:.2f}%", "", kind, text)
+        moment += 60
 
 
 def forms(view: WhyView) -> list[tuple[str, str, str, str]]:

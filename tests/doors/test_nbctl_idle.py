@@ -86,7 +86,7 @@ def test_why_says_what_comes_when_and_by_whose_rule(core: FakeCore, nbctl: Nbctl
     )}  # fmt: skip
     said = nbctl("why", "train").out
     at = time.strftime("%H:%M", time.gmtime(due))
-    for words in ("its GPU is given back, at ", at, "(in 25 min)", "profile gpu-small", "25 min", text, "Shadow: it is only said", "announced"):
+    for words in ("its GPU is given back, at ", at, "(in 25 min)", "profile gpu-small", text, "Shadow: it is", "announced", "whose rule"):
         assert words in said
     assert "EVIDENCE" not in said
 

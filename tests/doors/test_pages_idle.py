@@ -168,7 +168,7 @@ async def test_the_list_says_what_comes_and_keeps_with_one_click(w: World, pages
     [
         (view(verdict="idle", next=DUE), f"Idle. Its GPU is given back after 30 min of idleness, at {idlewords.hour(NOW + 600)}."),
         (view(verdict="active", next=DUE), "Active."),
-        (view(verdict="unknown"), "Unknown."),
+        (view(verdict="unknown", next=DUE), "Unknown."),
         (view("PARKED", verdict="idle"), ""),
         (view(), ""),
     ],
@@ -222,6 +222,17 @@ def test_spans_are_where_they_were() -> None:
     ]  # fmt: skip
     assert made.moods.told == "active for 6 h, idle for 6 h, parked for 6 h"
     assert len(made.hours) == 8
+    assert sum(mark.kind == "wide" for mark in made.hours) == 4
+
+
+@pytest.mark.parametrize(("hours", "begin", "marks"), [(0.2, 0.8, 6), (1, 0, 6), (3, 0, 6), (7, 0, 7), (24, 0, 8)])
+def test_a_young_notebook_is_no_dot_at_the_end_of_a_day(hours: float, begin: float, marks: int) -> None:
+    made = idlewords.timeline(day((span(24 - hours, 24),)))
+    assert made
+    (mark,) = made.moods.marks
+    assert float(mark.x.rstrip("%")) == pytest.approx(100 * begin, abs=0.3)
+    assert float(mark.width.rstrip("%")) == pytest.approx(100 - 100 * begin, abs=0.3)
+    assert marks - 1 <= len(made.hours) <= marks + 1
 
 
 def test_a_day_of_moments_is_a_picture_of_bounded_size() -> None:

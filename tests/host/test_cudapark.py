@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 
 from nbd.errors import Conflict, HostUnfit, NotFound, Unreachable
 from nbd.host.cudapark import NVIDIA_MAJOR, CudaParker, card_minors
+from nbd.host.cudapark_helper import GpuPair, LockArgs, RestoreArgs, uuid_bytes
 from nbd.host.cudapark_lines import Act, Answer
 from nbd.host.cudawords import refusal
 from nbd.host.headroom import KernelMemory
@@ -216,6 +218,13 @@ def test_what_the_codes_mean(act: Act, code: int, kind: str) -> None:
     assert error.code == kind
     assert "pid 7" in error.message
     assert error.hint or isinstance(error, NotFound)
+
+
+def test_the_drivers_structures() -> None:
+    """cuda.h: every args structure has 64 bytes, a uuid is 16 bytes as they are written."""
+    assert [ctypes.sizeof(kind) for kind in (LockArgs, RestoreArgs, GpuPair)] == [64, 64, 32]
+    assert (RestoreArgs.gpuPairs.offset, RestoreArgs.gpuPairsCount.offset, GpuPair.newUuid.offset, LockArgs.timeoutMs.offset) == (0, 8, 16, 0)
+    assert uuid_bytes("GPU-00112233-4455-6677-8899-aabbccddeeff") == bytes(range(0, 256, 17))
 
 
 def test_success_is_no_refusal() -> None:

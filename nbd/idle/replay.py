@@ -13,6 +13,8 @@ from .ports import Resumed
 
 MOMENT = 0.001
 """Seconds from when a run begins to be watched to the first look at it."""
+LINGERS = 800.0
+"""Seconds after which nothing is left of any observation."""
 AWAY = "AWAY"
 """Frozen or stopped, had it gone by the other policy."""
 
@@ -41,9 +43,9 @@ def resume(entries: Sequence[Entry], run: str, boot: str, policy: Policy) -> Res
     if not rows:
         return None
     persons = [row.last for row in rows if any(signal in PERSON for signal, _ in row.evidence)]
-    # Measured work that is enough by itself ends all that was before it: what is older need not be judged again.
+    # Measured work that is enough by itself ends all that was before it, but for what still lingers: the rest need not be judged again.
     decisive = [row.last for row in rows if any(signal in MEASURED and weight >= judge.ENOUGH for signal, weight in row.evidence)]
-    since = max(rows[0].first, decisive[-1]) - policy.sample_every / 2 if decisive else rows[0].first - MOMENT
+    since = max([rows[0].first - MOMENT, *(moment - LINGERS for moment in decisive[-1:])])
     life = _Life(policy, judge.begin(since, (persons or [rows[0].first])[-1]))
     for entry in mine:
         if isinstance(entry, Happened):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbd.idle import history, replay
+from nbd.idle import history, judge, replay
 from nbd.idle.evidence import MEANINGS, grained
 from nbd.idle.history import DAY_BYTES, Happened, Stamp, Stretch, decode, encode, entries, joined, noted, recent, samples, seen
 from nbd.idle.model import Abilities, Decision, Evidence, Mood, Policy, Sample, Signal, Step, Unknown
@@ -193,6 +193,11 @@ def test_a_run_that_is_unknown_is_not_gone_on_with() -> None:
     known = replay.resume(lived, RUN, BOOT, Policy())
     assert known is not None
     assert known.standing.idle_seconds == pytest.approx(990.0, abs=0.01)
+
+
+def test_nothing_lingers_longer_than_is_read_again() -> None:
+    for signal, meaning in MEANINGS.items():
+        assert judge.faded(signal, judge.Trace(0.0, meaning.weight, ""), replay.LINGERS, 1.0) < judge.NEGLIGIBLE
 
 
 def test_who_goes_on_knows_since_when_a_kernel_is_busy() -> None:

@@ -126,6 +126,7 @@ class IdleSettings:
     max_session: float = setting("8h", longest, "So long after a person was last there, only measured work counts. none: claims always do.")
     max_running: float = setting("7d", longest, "The end of every run, announced a day and an hour before. none: never.")
     auto_restart: bool = setting(False, flag, "Whether it is started again then.")  # noqa: FBT003
+    preempt_after: float = setting("none", longest, "While somebody waits for a GPU, the longest idle one is parked after so long. none: it is not.")
     quiet_hours: tuple[Span, ...] = setting("", spans, "Nothing is frozen or stopped for idleness then: 22:00-07:00, by this box's clock.")
     shadow: bool = setting(False, flag, "Say what would be done about idle notebooks, and do nothing.")  # noqa: FBT003
     sample_every: float = setting("10s", pace, "How often each notebook is looked at.")

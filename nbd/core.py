@@ -227,7 +227,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
     events = EventGroup(places.events_socket, wanted=config.homes.protect and config.homes.events == "auto")
     networks, homes = PodmanNetworks(podman, instance), SyncHomes(places.sync_socket, places.restore_socket, events)
     store, ground = PodmanImages(places.images, config.core.image_prefix, EDITORS), ground_of(config, places)
-    images, machine = Images(store), Machine(podman, processes, cards)
+    images, machine = Images(store), Machine(podman, processes, cards, pool)
     parts = Parts(
         containers, networks, processes, UnixEditor(), homes, folders, logs, accounts, pool, database, images, clocks, freezer_of(machine, places)
     )

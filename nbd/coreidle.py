@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config
+from .gpus.pool import Pool
 from .host.bootclock import BootClock
 from .host.crier import PodmanCrier
 from .host.cudapark import CudaParker
@@ -49,6 +50,7 @@ class Machine:
     podman: Podman
     processes: KernelProcesses
     cards: NvmlCards
+    pool: Pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def build_idle(config: Config, places: Places, machine: Machine, house: Househol
         Means(
             looker, resting, PodmanCrier(execs, machine.processes), diary, clock,
             lambda subject: policy(subject.profile, subject.own), roster.judged, lambda profile: script(profile) is not None,
+            lambda: (machine.pool.waiting(), config.idle.preempt_after),
         )
     )  # fmt: skip
     desk = IdleDesk(monitor, resting, diary, clock, Files(about, policy, lambda: config.idle))

@@ -151,6 +151,10 @@ class Pool:
                 if len(leases) > 1 and any(lease.sharing is Sharing.EXCLUSIVE for lease in leases):
                     await self.quarantine(card, f"claimed by {' and '.join(sorted(lease.holder for lease in leases))} at once")
 
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
+
     async def absence(self) -> str:
         """Why this box has no card to lease; empty where it has some."""
         return (await self._cards.driver()).reason

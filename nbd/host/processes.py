@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -47,6 +48,10 @@ class KernelProcesses:
 
         loop.add_reader(pidfd, ended)
         return cancel
+
+    def age_seconds(self, process: Process) -> float:
+        gone = self.start_ticks(process.pid) != process.start_ticks
+        return 0.0 if gone else max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - process.start_ticks / os.sysconf("SC_CLK_TCK"))
 
     def memory_kills(self, process: Process) -> Callable[[], int]:
         counter = self._memory_counter(process.pid)

@@ -21,7 +21,7 @@ from .ports import EditorStates, Gauges, GpuWork, Probes, Subject
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-EDITOR_SECONDS = 60.0
+EDITOR_SECONDS = PROBE_SECONDS = 60.0
 EDITORS_AT_ONCE, PROBES_AT_ONCE = 8, 2
 SOME_CPU_SECONDS = 0.05
 """More than an editor's kernels use in a sample period for their heartbeat alone."""
@@ -49,6 +49,9 @@ class Known:
     editor: EditorLook | None = None
     asked: float = float("-inf")
     """When its editor last answered."""
+    probe: ProbeLook | None = None
+    probed: float = float("-inf")
+    """When its probe last did."""
 
 
 @dataclass(slots=True)
@@ -85,7 +88,7 @@ class Looker:
         curious = [one for one in subjects if one.notebook in near or self._worth_asking(one, by_notebook.get(one.notebook))]
         editors, probes = await asyncio.gather(
             self._each(curious, EDITORS_AT_ONCE, lambda one: self.sources.editors.look(one.place, one.editor)),
-            self._each([one for one in subjects if self.script(one.profile)], PROBES_AT_ONCE, self._probe),
+            self._each([one for one in subjects if self._worth_probing(one, near)], PROBES_AT_ONCE, self._probe),
         )
         at = self.steady()
         return {one.notebook: self._put(one, at, (by_notebook.get(one.notebook, silent), gpu, editors, probes)) for one in subjects}
@@ -115,6 +118,11 @@ class Looker:
             return True
         return (door is not None and touched(known.door, door)) or worked(known.counters, counters)
 
+    def _worth_probing(self, subject: Subject, near: Collection[str]) -> bool:
+        """Podman keeps something of each for minutes."""
+        old = self.steady() - self._known[subject.notebook].probed >= PROBE_SECONDS
+        return self.script(subject.profile) is not None and (old or subject.notebook in near)
+
     async def _probe(self, subject: Subject) -> ProbeLook:
         return await self.sources.probes.ask(subject.container, str(self.script(subject.profile)))
 
@@ -126,7 +134,9 @@ class Looker:
         if isinstance(editor, EditorLook) and subject.notebook in editors:
             known.editor, known.asked = editor, at
         known.counters, known.door = counters if isinstance(counters, Counters) else known.counters, door
-        probe = probes.get(subject.notebook)
+        probe = probes.get(subject.notebook, known.probe)
+        if isinstance(probe, ProbeLook) and subject.notebook in probes:
+            known.probe, known.probed = probe, at
         sources = {"cgroup": counters, "gpu": gpu if subject.cards else None, "editor": editor, "probe": probe}
         return Look(
             at=at,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from .judge import Standing
 from .looker import Looker
 from .model import ACTS, Abilities, Decision, Look, Mood, Policy, Sample, Site, Situation, Step, Verdict
 from .ports import Acts, Clock, Crier, Diary, Subject
+from .preempt import Candidate, chosen, hurried
 from .words import key_of, rule
 
 log = logging.getLogger(__name__)
@@ -42,6 +44,8 @@ class Means:
     """Whoever watches the notebook."""
     probes: Callable[[str], bool]
     """Whether a profile has a probe."""
+    line: Callable[[], tuple[int, float]]
+    """How many wait for a card, and after how much idleness one is parked for them."""
 
 
 @dataclass(slots=True)
@@ -88,9 +92,12 @@ class Monitor:
     async def look(self) -> None:
         """One pass over all."""
         subjects = await self._means.acts.subjects()
+        yielding = self._yielding()
         before, self.cases = self.cases, {}
         for subject in subjects:
-            self.cases[subject.notebook] = await self._case(subject, before.get(subject.notebook))
+            case = self.cases[subject.notebook] = await self._case(subject, before.get(subject.notebook))
+            if subject.notebook in yielding:
+                case.policy = hurried(case.policy, self._means.line()[1])
         for notebook in before.keys() - self.cases.keys():
             self._means.tell(notebook, None)
         looks = await self._means.looker.look(subjects, {one for one, case in self.cases.items() if self._near(case)})
@@ -121,7 +128,7 @@ class Monitor:
         return Situation(
             state=subject.state,
             abilities=abilities,
-            started=clock.steady() - max(0.0, clock.wall() - subject.started),
+            started=subject.began,
             local_minute=clock.minute_of(clock.wall()),
             warned=case.warned,
             end_told=case.end_told,
@@ -138,6 +145,18 @@ class Monitor:
         if known is None:
             return Case(subject, policy, judge.begin(self._means.clock.steady()))
         return Case(subject, policy, known.standing, warned=known.warned, asked=known.asked, end_told=known.end_told)
+
+    def _yielding(self) -> frozenset[str]:
+        """Those that are to give their card back sooner, because somebody waits for one."""
+        waiting, after = self._means.line()
+        if not waiting or after == math.inf:
+            return frozenset()
+        idle = [
+            Candidate(notebook, case.verdict.idle_seconds)
+            for notebook, case in self.cases.items()
+            if case.verdict and case.verdict.mood is Mood.IDLE and case.subject.cards and case.abilities and not case.abilities[1].park
+        ]
+        return chosen(idle, waiting)
 
     def _near(self, case: Case) -> bool:
         """Whether something may be decided about it before its editor would be asked again."""

@@ -27,14 +27,14 @@ class Subject:
     editor: str
     profile: str
     state: str
-    started: float
-    """Seconds since the epoch."""
     cards: tuple[str, ...] = ()
     exclusive: bool = True
     own: Mapping[str, str] = field(default_factory=dict)
     """Its person's own settings."""
     kept_until: float | None = None
     """By the monotonic clock."""
+    began: float = 0.0
+    """When its first process was started, by the monotonic clock: setting the wall's does not make a run older."""
 
 
 class Gauges(Protocol):

@@ -98,6 +98,9 @@ class Processes(Protocol):
     def on_exit(self, process: Process, call: Callable[[], None]) -> Callable[[], None]:
         """Call once when it has ended (at once if it has); returns what cancels that. Seen within milliseconds, whatever Podman does."""
 
+    def age_seconds(self, process: Process) -> float:
+        """Since it was started, by the kernel's clock; 0 for one that is gone."""
+
     def memory_kills(self, process: Process) -> Callable[[], int]:
         """What tells how often the kernel ended a process of this one's container for want of memory: 0 where it cannot be known.
 

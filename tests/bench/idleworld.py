@@ -50,7 +50,7 @@ def notebooks(count: int, folder: Path) -> Iterator[list[Subject]]:
 
 def subject(number: int, container: str, process: subprocess.Popen[bytes], folder: Path) -> Subject:
     place = Place(str(folder / f"{number}.sock"), os.geteuid())
-    return Subject(f"n{number}", "ada", f"n{number}", container, process.pid, place, "jupyterlab", "p", "RUNNING", time.time())
+    return Subject(f"n{number}", "ada", f"n{number}", container, process.pid, place, "jupyterlab", "p", "RUNNING")
 
 
 def groups(container: str) -> list[Path]:

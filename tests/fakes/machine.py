@@ -204,6 +204,9 @@ class FakeProcesses:
     def on_exit(self, process: Process, call: Callable[[], None]) -> Callable[[], None]:
         return self._machine.watch(process.pid, call)
 
+    def age_seconds(self, process: Process) -> float:
+        return 60.0
+
     def memory_kills(self, process: Process) -> Callable[[], int]:
         return lambda: sum(box.oom for box in self._machine.boxes.values() if box.pid == process.pid)
 

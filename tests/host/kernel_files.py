@@ -36,7 +36,7 @@ LAYOUTS = {
 
 
 def subject(notebook: str, container: str, pid: int = INIT) -> Subject:
-    return Subject(notebook, "ada", "main", container, pid, Place("/nowhere", 1000), "jupyterlab", "p", "RUNNING", 0.0)
+    return Subject(notebook, "ada", "main", container, pid, Place("/nowhere", 1000), "jupyterlab", "p", "RUNNING")
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -65,7 +64,7 @@ async def real_notebook(folder: Path, socket: Path, command: tuple[str, ...] = (
         process = await containers.start(container)
         if not command:
             await UnixEditor().wait_ready(place, EDITORS["jupyterlab"].ready_path, PATIENCE)
-        subject = Subject(row.id, who.name, "main", container, process.pid, place, "jupyterlab", "p", "RUNNING", time.time())
+        subject = Subject(row.id, who.name, "main", container, process.pid, place, "jupyterlab", "p", "RUNNING")
         yield RealNotebook(subject, home, PodmanExecs(podman, str(socket), processes), processes)
     finally:
         for seen in await containers.seen():

@@ -96,6 +96,8 @@ class IdleWorld:
     briefs: dict[str, IdleBrief | None] = field(default_factory=dict)
     scripts: dict[str, str] = field(default_factory=dict)
     typed: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    """In line for a card."""
 
     def __post_init__(self) -> None:
         self.gauges, self.gpu, self.editors, self.probes = FakeGauges(), FakeGpuWork(), FakeEditorStates(), FakeProbes()
@@ -116,7 +118,7 @@ class IdleWorld:
         self.diary = RecordedDiary(self.records, self.clock)
         means = Means(
             looker, self.acts, self.crier, self.diary, self.clock, lambda subject: policy(subject.profile, subject.own),
-            self.briefs.__setitem__, lambda profile: profile in self.scripts,
+            self.briefs.__setitem__, lambda profile: profile in self.scripts, lambda: (self.waiting, self.admin.preempt_after),
         )  # fmt: skip
         self.monitor = Monitor(means)
         self.desk = IdleDesk(self.monitor, self.acts, self.diary, self.clock, Files(about, policy, lambda: self.admin))
@@ -124,7 +126,7 @@ class IdleWorld:
     def put(self, name: str = "main", *, cards: tuple[str, ...] = (CARD,)) -> str:
         place = Place(f"/run/{name}.sock", 1000)
         self.acts.there[name] = Subject(
-            name, "ada", name, f"container-{name}", 4000, place, "jupyterlab", "gpu", "RUNNING", self.clock.wall(), cards
+            name, "ada", name, f"container-{name}", 4000, place, "jupyterlab", "gpu", "RUNNING", cards, began=self.clock.now
         )  # fmt: skip
         self.gauges.shown[name] = Counters(1.0, 0.5, 0, 0, 1 << 28, frozenset({4000, PID}))
         self.editors.shown[place.path] = EditorLook((KernelLook("k1", "train.ipynb", busy=False, last_activity=1.0),))

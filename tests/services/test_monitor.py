@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from nbd.config import IdleSettings
 from nbd.errors import Conflict, Deadline, HostUnfit, InvalidInput, Refused, Unreachable
-from nbd.idle.model import Abilities, Counters, GpuLook, ProbeLook
+from nbd.idle.model import Abilities, CardUse, Counters, GpuLook, ProbeLook
 from nbd.idlemessages import NoticeKind
 
-from .idle_world import MINUTE, WARN, IdleWorld
+from .idle_world import CARD, MINUTE, WARN, IdleWorld
 
 
 async def test_warned_then_parked_then_stopped_where_it_cannot_be_frozen() -> None:
@@ -113,6 +114,7 @@ async def test_the_clock_on_the_wall_moves_nobody() -> None:
     assert world.steps == []
     await world.passes(9 * MINUTE)
     assert world.steps == ["park"]
+    assert await world.happened("main") == [WARN, "park"], "nor is its run older"
 
 
 async def test_after_a_restart_it_goes_on_where_it_was() -> None:
@@ -189,6 +191,23 @@ async def test_a_tighter_word_of_ones_own() -> None:
     assert world.steps == ["park"]
     await world.desk.set(name, {"park_after": ""})
     assert world.acts.there[name].own == {}
+
+
+async def test_who_waits_gets_the_card_of_who_is_idle_longest() -> None:
+    world = IdleWorld(IdleSettings(preempt_after=600.0))
+    world.put("first", cards=(CARD,))
+    await world.passes(5 * MINUTE)
+    world.put("second", cards=("GPU-2b3c0000",))
+    world.gpu.shown = replace(world.gpu.shown, cards=(CardUse("GPU-2b3c0000", 0.0),))
+    await world.passes(9 * MINUTE)
+    assert await world.happened("first") == [], "nobody waits"
+    world.waiting = 1
+    await world.passes(6 * MINUTE)
+    assert world.acts.done == [("park", "first")]
+    assert "somebody waits for a GPU" in world.crier.called[0][1]
+    world.waiting = 0
+    await world.passes(5 * MINUTE)
+    assert world.acts.done == [("park", "first")]
 
 
 async def test_shadow_does_nothing_and_says_it() -> None:

@@ -49,6 +49,10 @@ class Jupyter:
                     return printed
         return printed + "closed"
 
+    async def end_kernel(self, kernel: str) -> None:
+        async with self._session.delete(f"/api/kernels/{kernel}") as answer:
+            assert answer.status == 204
+
     async def shut_down(self) -> None:
         async with self._session.post("/api/shutdown") as answer:
             assert answer.status == 200

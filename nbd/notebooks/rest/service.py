@@ -75,8 +75,8 @@ class Resting:
             found.append(
                 Subject(
                     row.id, row.owner, row.name, str(row.container), process.pid, Place(self._parts.folders.socket(row.id), who.uid), row.editor,
-                    row.profile, row.state, row.started or row.created, tuple(one.card for one in mine),
-                    all(one.sharing == "exclusive" for one in mine), row.idle, self._kept_until(row),
+                    row.profile, row.state, tuple(one.card for one in mine), all(one.sharing == "exclusive" for one in mine), row.idle,
+                    self._kept_until(row), self._clocks.steady() - self._parts.processes.age_seconds(process),
                 )
             )  # fmt: skip
         return found

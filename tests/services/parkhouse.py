@@ -151,7 +151,7 @@ class ParkHouse:
     def waits_for_another(self, notebook: str) -> bool:
         """Its cards are leased to somebody else: it would stand in line for ever."""
         mine = self.roster.get(notebook).parked
-        return bool(mine) and any(lease.card in mine.memory and lease.notebook != notebook for lease in self.leases._leases)
+        return mine is not None and any(lease.card in mine.memory and lease.notebook != notebook for lease in self.leases._leases)
 
     async def notebook(self, name: str, *processes: Mapping[str, int]) -> Notebook:
         """One that runs, with so many GiB on each card for each of its processes; its lease is on all of them."""

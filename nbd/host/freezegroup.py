@@ -48,6 +48,15 @@ class FreezeGroup:
                         mended = True
         return mended
 
+    def clear(self, container: str) -> None:
+        """The container's cgroups go, with those below them, as far as nobody is in them. A restore that was killed leaves some, and in v1 no
+        runtime can say what devices a group may use that has others below it."""
+        for pattern in (f"*/libpod-{container}*", f"*/*/libpod-{container}*", f"*/*/*/libpod-{container}*"):
+            for top in self._cgroups.glob(pattern):
+                for folder in (*sorted((found for found in top.rglob("*") if found.is_dir()), reverse=True), top):
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+
     async def unlock_network(self, pid: int) -> None:
         """CRIU's rules go from the network that `pid` is in: a table of nft, or a chain of iptables."""
         try:

@@ -117,6 +117,7 @@ class PodmanFreezer:
         self._folder.link(notebook, begun)
         self._folder.fresh_log(begun, "restore.log")
         await self._folder.clear_restore(begun)
+        self._group.clear(body.id)
         seconds = seconds_for(image.bytes)
         refused: NbdError = HostUnfit("it ended as soon as it was thawed")
         try:

@@ -75,6 +75,21 @@ def test_a_group_above_the_container_is_not_touched(box: Path, version: str) -> 
     assert (above / name).read_text() == stopped
 
 
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_groups_that_a_killed_restore_left_go(box: Path, version: str) -> None:
+    """A folder of the tests' own can be removed only when it is empty, as a cgroup when nobody is in it."""
+    group = group_of(box, version)
+    folder, other = places(box, version)
+    (folder / "below/deeper").mkdir(parents=True)
+    (other / "pids").write_text("somebody")
+    neighbour = folder.parent / f"libpod-{'d' * 64}"
+    neighbour.mkdir()
+    group.clear(CONTAINER)
+    assert not folder.exists()
+    assert other.exists()
+    assert neighbour.exists() == (version == "v1"), "below the container all goes, beside it nothing"
+
+
 def test_who_is_gone_has_nothing(box: Path) -> None:
     group = FreezeGroup(box / "proc", box / "cgroup")
     assert group.memory(8, CONTAINER) == 0

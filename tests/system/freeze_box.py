@@ -133,6 +133,7 @@ class FreezeBox:
         return container is not None and (MADE / "storage" / "overlay-containers" / container).exists()
 
     async def remove_all(self) -> None:
+        """Also what an earlier run, that was killed, left in the storage."""
         for seen in await self.containers.seen():
             await self.containers.remove(seen.container)
         for notebook in await self.freezer.images():
@@ -240,6 +241,7 @@ async def opened(folder: Path, images: Path | None = None) -> AsyncIterator[Free
     box = FreezeBox(folder, images)
     await box.up()
     try:
+        await box.remove_all()
         yield box
         await box.remove_all()
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import posixpath
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, nullcontext
 
@@ -21,6 +22,7 @@ from .snapshots.repository import Repository
 from .snapshots.restorer import Progress, Restorer
 from .snapshots.retention import BEFORE
 from .snapshots.snapshotter import Request
+from .snapshots.sparing import Sparing
 from .teller import Teller
 
 
@@ -107,6 +109,7 @@ class Steward:
         listed, snapshot = await self._chosen(repository, asked, path)
         if asked.to and self._protect:
             await kept_first(self, home)
+            target = await sparing(await self._repository(home), posixpath.relpath(asked.to, home.path), target)
         await Restorer(repository).restore(snapshot, path, target, progress)
         await settled(target)
         return views.snapshot(listed)
@@ -169,6 +172,15 @@ async def kept_first(steward: Steward, home: HomeRequest) -> None:
     except NbdError as error:
         message = f"what is in your home now could not be saved first: {error.message}"
         raise Refused(message, code="not_saved_first", hint="restore into a new folder instead: leave --to and --in-place out") from error
+
+
+async def sparing(repository: Repository, below: str, target: Target) -> Target:
+    """The same target, for what is in no snapshot even now. Of a place to which a link leads it is not known where in the home it is."""
+    newest = repository.root.newest()
+    if newest is None or below == ".." or below.startswith("../"):
+        return target
+    where = b"" if below == "." else below.encode("utf-8", "surrogateescape")
+    return Sparing(target, repository, await repository.snapshot(newest), where)
 
 
 def newest_first(repository: Repository) -> list[Listed]:

@@ -228,23 +228,20 @@ def ticks(story: Story, every: float) -> Iterator[tuple[float, Phase, bool]]:
 def due_moments(story: Story, policy: Policy) -> Mapping[Step, list[float]]:
     """When each step is due, by the truth alone: after so much rest that could be seen since the last work. A second source of the same rule, as
     plain as it can be. A step whose stretch ends before is not due."""
-    every, found = policy.sample_every, {Step.PARK: [], Step.STOP: []}  # type: tuple[float, dict[Step, list[float]]]
-    at = rested = 0.0
-    parked = blinded = False
-    for phase in story.phases:
-        for number in range(max(1, round(phase.seconds / every))):
-            at += every
-            if phase.truth == WORK:
-                rested, parked = 0.0, False
-            if phase.truth == REST and not (blinded and number == 0):
-                before, rested = rested, rested + every
-                # The look after a step has nothing to compare with.
-                stop = (policy.stop_after or 0) + (every if parked else 0)
-                if before < (policy.park_after or 0) <= rested:
-                    found[Step.PARK].append(at)
-                    parked = story.abilities.held and not story.abilities.park
-                elif before < stop <= rested:
-                    found[Step.STOP].append(at)
-                    return found
+    found: dict[Step, list[float]] = {Step.PARK: [], Step.STOP: []}
+    park, stop = policy.park_after or 0.0, policy.stop_after or 0.0
+    rested, parked, blinded = 0.0, False, False
+    for at, phase, first in ticks(story, policy.sample_every):
+        if phase.truth == WORK:
+            rested, parked = 0.0, False
+        if phase.truth == REST and not (blinded and first):
+            before, rested = rested, rested + policy.sample_every
+            # The look after a step has nothing to compare with.
+            end = stop + (policy.sample_every if parked else 0.0)
+            if before < end <= rested:
+                return {**found, Step.STOP: [at]}
+            if before < park <= rested:
+                found[Step.PARK].append(at)
+                parked = story.abilities.held and not story.abilities.park
         blinded = phase.down or phase.hangs or bool(phase.fails)
     return found

@@ -36,7 +36,8 @@ from .notebooks.ports import Process
 from .notebooks.rest.freezing import Freezing, Surroundings
 from .notebooks.rest.park_survey import ParkParts
 from .notebooks.rest.parking import Parking
-from .notebooks.rest.service import Crafts, Resting
+from .notebooks.rest.service import Resting
+from .notebooks.rest.tasks import Crafts
 from .notebooks.roster import Roster
 from .notebooks.starter import Parts
 from .places import Places
@@ -118,7 +119,7 @@ def build_idle(config: Config, places: Places, machine: Machine, house: Househol
         Means(
             looker, resting, PodmanCrier(execs, machine.processes), diary, clock,
             lambda subject: policy(subject.profile, subject.own), roster.judged, lambda profile: script(profile) is not None,
-            lambda: (machine.pool.waiting(), config.idle.preempt_after),
+            lambda: (len(machine.pool.line), config.idle.preempt_after),
         )
     )  # fmt: skip
     desk = IdleDesk(monitor, resting, diary, clock, Files(about, policy, lambda: config.idle))

@@ -29,7 +29,8 @@ PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "not
         "idlemessages.py", "keptmessages.py", "homes/sizes/usage.py", "homes/sizes/culprits.py", "homes/sizes/room.py", "homes/stores/layout.py",
         "homes/stores/policy.py", "homes/stores/bandwidth.py", "homes/stores/traffic.py", "host/storewords.py", "host/nvml_work.py",
         "values.py", "idle/model.py",
-        "idle/evidence.py", "idle/judge.py", "idle/agenda.py", "idle/policy.py", "idle/preempt.py", "idle/history.py", "idle/replay.py", "idle/words.py",
+        "idle/evidence.py", "idle/judge.py", "idle/agenda.py", "idle/policy.py", "idle/preempt.py", "idle/history.py", "idle/replay.py",
+        "idle/words.py",
         "notebooks/rest/park_plan.py", "host/cudawords.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}
 OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "host/nvml_helper.py", "systemd": "host/systemd.py",

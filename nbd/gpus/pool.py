@@ -66,7 +66,8 @@ class Pool:
         self._specs = specs
         self._wall_clock = wall_clock
         self._recheck_seconds = recheck_seconds
-        self._line: list[Ticket] = []
+        self.line: list[Ticket] = []
+        """First in line first; only read by others."""
         self._lock = asyncio.Lock()
         """Held from reading the leases to writing them. Whoever adds an `await` elsewhere re-reads after it."""
 
@@ -151,17 +152,13 @@ class Pool:
                 if len(leases) > 1 and any(lease.sharing is Sharing.EXCLUSIVE for lease in leases):
                     await self.quarantine(card, f"claimed by {' and '.join(sorted(lease.holder for lease in leases))} at once")
 
-    def waiting(self) -> int:
-        """How many stand in line."""
-        return len(self._line)
-
     async def absence(self) -> str:
         """Why this box has no card to lease; empty where it has some."""
         return (await self._cards.driver()).reason
 
     async def survey(self) -> Survey:
         leases, quarantines = tuple(await self._store.leases()), await self._store.quarantines()
-        waiters = tuple(ticket.waiter for ticket in self._line)
+        waiters = tuple(ticket.waiter for ticket in self.line)
         driver = await self._cards.driver()
         try:
             cards, processes, readings = await self._box.cards(), tuple(await self._cards.processes()), tuple(await self._cards.readings())
@@ -172,7 +169,7 @@ class Pool:
     async def _turn(self, *newcomers: Waiter) -> Turn:
         """Everybody in line, and `newcomers` after them, against the cards and leases of this moment."""
         cards, leases = await self._box.cards(), await self._store.leases()
-        return take_turns(cards, leases, [*(ticket.waiter for ticket in self._line), *newcomers], clock_text(self._wall_clock()))
+        return take_turns(cards, leases, [*(ticket.waiter for ticket in self.line), *newcomers], clock_text(self._wall_clock()))
 
     async def _record(self, waiter: Waiter, grant: Grant) -> None:
         await self._check_specs(grant)
@@ -197,14 +194,14 @@ class Pool:
             if isinstance(answer, Refusal) and not answer.worth_waiting:
                 raise NoCapacity(answer.summary, hint="see: nbctl gpus")
             ticket.joined = True
-            self._line.append(ticket)
+            self.line.append(ticket)
             await self._carry_out(turn)
             return None
 
     async def _stand_in_line(self, ticket: Ticket) -> Grant:
         while not ticket.served.done():
             await asyncio.wait({ticket.served}, timeout=self._recheck_seconds)
-            if self._line and self._line[0] is ticket:
+            if self.line and self.line[0] is ticket:
                 await self._look_again()
         return ticket.served.result()
 
@@ -212,8 +209,8 @@ class Pool:
         """Without cards: who was cancelled just when he was served gives them back. The others move up."""
         async with self._lock:
             # Under the lock: whoever serves the line works through it as it was when he began.
-            if ticket in self._line:
-                self._line.remove(ticket)
+            if ticket in self.line:
+                self.line.remove(ticket)
             if ticket.joined:
                 await self._store.replace(ticket.waiter.notebook, [])
             await self._serve()
@@ -224,18 +221,18 @@ class Pool:
 
     async def _serve(self) -> None:
         """Serve the line; the lock is held. A driver that does not answer costs nobody his place."""
-        if not self._line:
+        if not self.line:
             return
         try:
             turn = await self._turn()
         except Unreachable as error:
-            for position, ticket in enumerate(self._line, start=1):
+            for position, ticket in enumerate(self.line, start=1):
                 ticket.tell(position, error.message)
             return
         await self._carry_out(turn)
 
     async def _carry_out(self, turn: Turn) -> None:
-        tickets = {id(ticket.waiter): ticket for ticket in self._line}
+        tickets = {id(ticket.waiter): ticket for ticket in self.line}
         for waiter, grant in turn.granted:
             await self._settle(tickets[id(waiter)], grant)
         for place in turn.waiting:
@@ -244,7 +241,7 @@ class Pool:
             if place.refusal.worth_waiting or not place.refusal.obstacles:
                 ticket.tell(place.position, place.refusal.summary)
             else:
-                self._line.remove(ticket)
+                self.line.remove(ticket)
                 ticket.served.set_exception(NoCapacity(place.refusal.summary, hint="see: nbctl gpus"))
 
     async def _settle(self, ticket: Ticket, grant: Grant) -> None:
@@ -255,10 +252,10 @@ class Pool:
             if not held:
                 await self._record(ticket.waiter, grant)
         except NbdError as error:
-            self._line.remove(ticket)
+            self.line.remove(ticket)
             ticket.served.set_exception(error)
         else:
-            self._line.remove(ticket)
+            self.line.remove(ticket)
             ticket.served.set_result(held or grant)
 
 

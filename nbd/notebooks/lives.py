@@ -25,6 +25,7 @@ from .roster import Roster
 from .starter import Parts, Starter
 from .stopper import Stopper
 from .tasks import Tasks
+from .watches import Watches
 
 log = logging.getLogger(__name__)
 Offered = Callable[[Profile], bool]
@@ -54,15 +55,6 @@ class Hands:
     attacher: Attacher
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """A container of whose end the kernel will tell."""
-
-    container: str
-    process: Process
-    cancel: Callable[[], None]
-
-
 class Lives:
     def __init__(self, parts: Parts, roster: Roster, hands: Hands, rules: Rules, profiles: Profiles) -> None:
         self._parts = parts
@@ -76,24 +68,11 @@ class Lives:
         self._profiles = profiles
         self._inquest = Inquest(parts, profiles, rules.ready_seconds)
         self._clocks = parts.clocks
-        self._watches: dict[str, Watched] = {}
-        """By notebook."""
-
-    def watched(self) -> dict[str, str]:
-        return {notebook: watched.container for notebook, watched in self._watches.items()}
-
-    def process(self, notebook: str) -> Process | None:
-        """The first process of its container, as long as its end is watched for."""
-        watched = self._watches.get(notebook)
-        return watched.process if watched else None
+        self.watches = Watches(parts.processes)
 
     async def tell(self) -> None:
         """Sync, which homes and which attached data are in use now."""
         await asyncio.gather(self._protector.tell(), self._attacher.tell())
-
-    def close(self) -> None:
-        for notebook in list(self._watches):
-            self.unwatch(notebook)
 
     def profile(self, name: str, offered: Offered = everything) -> Profile:
         """Raises InvalidInput(unknown_profile), also for one that is not offered."""
@@ -156,7 +135,7 @@ class Lives:
         ran = row.state in USING
         if row.want is Want.RUNNING and row.state in (State.RUNNING, State.PARKED, State.FROZEN):
             return  # Somebody wants it again, and nothing was done to it yet.
-        self.unwatch(notebook)
+        self.watches.end(notebook)
         if row.state in LIVE:
             await self._roster.change(notebook, State.STOPPING)
         profile = self._profiles().get(row.profile)
@@ -186,7 +165,7 @@ class Lives:
         row = self._roster.get(notebook)
         if row.container != container or row.state not in (State.RUNNING, State.PARKED):
             return  # Somebody dealt with it before this task's turn came.
-        self.unwatch(notebook)
+        self.watches.end(notebook)
         end = await self._inquest.of_end(row, memory_kills)
         if not end.wrong:
             # The person ended it: that is a stop, with all that belongs to one.
@@ -216,19 +195,19 @@ class Lives:
             # Podman forgets containers whose processes live (reliability: orphans after a killed service). Work may be inside.
             log.warning("%s: Podman does not show its container, and its processes live", row.title, extra={"NBD_NOTEBOOK": notebook})
             return
-        self.unwatch(notebook)
+        self.watches.end(notebook)
         message = "its container was gone when nbd looked: the box was restarted, or somebody removed it"
         await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", message, ""))
 
     async def frozen(self, notebook: str) -> None:
         """Its freeze was cut off when all but the word was done."""
-        self.unwatch(notebook)
+        self.watches.end(notebook)
         await self._roster.change(notebook, State.FROZEN)
         await self._stopper.release(notebook)
 
     async def lost(self, notebook: str, why: str) -> None:
         """What it was frozen in cannot be thawed."""
-        self.unwatch(notebook)
+        self.watches.end(notebook)
         hint = f"start it again: nbctl start {self._roster.get(notebook).name}"
         await self._over(notebook, State.ERROR, "interrupted", Failure("interrupted", why, hint))
 
@@ -280,12 +259,7 @@ class Lives:
         await self.tell()
 
     def watch(self, notebook: str, container: str, process: Process) -> None:
-        self.unwatch(notebook)
-        kills = self._parts.processes.memory_kills(process)
-        # Read in the very moment: Podman takes the cgroup away a little later, and its own word (OOMKilled) was seen to be wrong.
-        cancel = self._parts.processes.on_exit(process, lambda: self._tasks.follow(notebook, self.ended(notebook, container, kills())))
-        self._watches[notebook] = Watched(container, process, cancel)
+        def ended(memory_kills: int) -> None:
+            self._tasks.follow(notebook, self.ended(notebook, container, memory_kills))
 
-    def unwatch(self, notebook: str) -> None:
-        if notebook in self._watches:
-            self._watches.pop(notebook).cancel()
+        self.watches.begin(notebook, container, process, ended)

@@ -128,7 +128,7 @@ class Manager:
         leased = {lease.notebook for lease in await self._parts.leases.leases()}
         images = await self._images()
         rows = {row.id: row for row in self._roster.all()}
-        actions = plan(World(tuple(rows.values()), seen, busy | self._tasks.busy(), self._lives.watched(), leased, images))
+        actions = plan(World(tuple(rows.values()), seen, busy | self._tasks.busy(), self._lives.watches.containers(), leased, images))
         if any(isinstance(action, (Adopt, Restore)) for action in actions):
             # Before anybody can be given a card: what runs, and is not known to have given its cards back, holds those that its label names.
             known = leased | {row.id for row in rows.values() if row.state is State.PARKED}
@@ -147,7 +147,7 @@ class Manager:
 
     async def close(self) -> None:
         """Stop working; every notebook stays as it is."""
-        self._lives.close()
+        self._lives.watches.close()
         await self._tasks.close()
         await self._protector.close()
 

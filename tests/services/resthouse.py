@@ -14,7 +14,8 @@ from nbd.notebooks.ports import Process
 from nbd.notebooks.rest.freezing import Freezing
 from nbd.notebooks.rest.park_survey import ParkParts
 from nbd.notebooks.rest.parking import Parking
-from nbd.notebooks.rest.service import Crafts, Resting
+from nbd.notebooks.rest.service import Resting
+from nbd.notebooks.rest.tasks import Crafts
 from tests.fakes.cuda import FakeCuda
 from tests.fakes.machine import FakeMachine
 from tests.services.parkhouse import QUICK, FakeMemory

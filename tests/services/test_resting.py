@@ -85,7 +85,7 @@ async def test_a_freeze_that_fails_leaves_it_running_and_watched(house: RestHous
     assert (after.state, "CRIU refuses" in after.trouble) == (State.RUNNING, True)
     assert house.roster.reachable(row.id)
     await house.calm()
-    assert house.lives.watched() == {row.id: row.container}
+    assert house.lives.watches.containers() == {row.id: row.container}
     assert "failed just now" in (await house.resting.abilities(row.id)).freeze
     await house.resting.freeze(row.id, "ada")
     assert (await settled(house, row)).state is State.FROZEN, "a person may try at once"

@@ -1,17 +1,15 @@
-"""Gives back a notebook's cards, or all of it, and takes it up again: each as the one task that the notebook has. parking.py and freezing.py know how
-that is done; what is due is the idle engine's word, or a person's.
+"""Gives back a notebook's cards, or all of it, and takes it up again: each as the one task that the notebook has. tasks.py,
+parking.py and freezing.py know how that is done; what is due is the idle engine's word, or a person's.
 
-The row changes after what it says is so, and a crash between the two is repaired by `recovered` and by reconcile.py. What fails leaves the notebook
+The row changes after what it says is so, and a crash between the two is repaired by `look` and by reconcile.py. What fails leaves the notebook
 as it was, with the reason in its row; it is not tried again at once.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
-from ...errors import Conflict, HostUnfit, NbdError
+from ...errors import Conflict, HostUnfit
 from ...gpus.model import Lease
 from ...idle.model import Abilities
 from ...idle.ports import Subject
@@ -22,28 +20,7 @@ from ..manager import Manager
 from ..model import Kept, Notebook, State, Want
 from ..roster import Passing, Roster
 from ..starter import Parts
-from .freezing import Freezing
-from .parking import Parking
-
-log = logging.getLogger(__name__)
-SAID = {"park": "giving its GPU back", "unpark": "getting a GPU again", "freeze": "going to the disk", "thaw": "coming back from the disk"}
-AGAIN_SECONDS, MOST_AGAIN_SECONDS = 30.0, 1800.0
-"""After a failure the engine does not try the same again for so long, twice as long each time. A person may at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crafts:
-    parking: Parking
-    freezing: Freezing
-    boot: str
-    """Which boot of the box the monotonic clock counts from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    why: str
-    times: int
-    until: float
+from .tasks import SAID, Crafts, RestTasks
 
 
 class Resting:
@@ -51,23 +28,21 @@ class Resting:
         self._parts, self._roster, self._lives, self._manager = parts, roster, lives, manager
         self._tasks, self._protector = hands.tasks, hands.protector
         self._clocks = parts.clocks
-        self._crafts: Crafts | None = None
-        self._failed: dict[tuple[str, str], Failed] = {}
-        """By notebook and what was tried."""
+        self._learned: tuple[Crafts, RestTasks] | None = None
         self._recovered: set[str] = set()
         """Those of which this process knows that nothing was left half done."""
         self._leases: Mapping[str, Sequence[Lease]] = {}
 
     def learn(self, crafts: Crafts) -> None:
         """Both crafts ask this service for what is around a notebook, so it is there before them."""
-        self._crafts = crafts
+        self._learned = crafts, RestTasks(self._roster, self._lives, crafts, self._clocks)
         self._manager.wake = self.wake
 
     async def subjects(self) -> Sequence[Subject]:
         leases = await self._leased()
         found = []
         for row in self._roster.all():
-            process = self._lives.process(row.id) if row.state in (State.RUNNING, State.PARKED) else None
+            process = self._lives.watches.process(row.id) if row.state in (State.RUNNING, State.PARKED) else None
             who = await self._parts.people.occupant(row.owner) if process else None
             if process is None or who is None or row.id in self._tasks.busy():
                 continue
@@ -83,42 +58,42 @@ class Resting:
 
     async def abilities(self, notebook: str) -> Abilities:
         row, held = self._roster.get(notebook), notebook in await self._leased()
-        park = self._recent(notebook, "park") or (await self._known.parking.obstacle(notebook) if held else "")
-        freeze = self._recent(notebook, "freeze") or await self._known.freezing.obstacle(notebook)
+        park = self._do.recent(notebook, "park") or (await self._known.parking.obstacle(notebook) if held else "")
+        freeze = self._do.recent(notebook, "freeze") or await self._known.freezing.obstacle(notebook)
         return Abilities(park, freeze, held and row.state is State.RUNNING)
 
     async def park(self, notebook: str, by: str = "") -> None:
         row = self._roster.get(notebook)
         if row.state is State.PARKED:
             return
-        self._must(row, State.RUNNING, "parked")
+        must(row, State.RUNNING, "parked")
         if why := await self._known.parking.obstacle(notebook):
             raise HostUnfit(f"{row.title} cannot be parked: {why}", code="cannot_park")
-        self._begin(notebook, "park", by, self._parked)
+        self._begin(notebook, "park", by, self._do.park)
 
     async def unpark(self, notebook: str, by: str = "") -> None:
         row = self._roster.get(notebook)
-        if row.state is State.RUNNING or (not by and self._recent(notebook, "unpark")):
+        if row.state is State.RUNNING or (not by and self._do.recent(notebook, "unpark")):
             return
-        self._must(row, State.PARKED, "given its GPU again")
-        self._begin(notebook, "unpark", by, self._unparked)
+        must(row, State.PARKED, "given its GPU again")
+        self._begin(notebook, "unpark", by, self._do.unpark)
 
     async def freeze(self, notebook: str, by: str = "") -> None:
         row = self._roster.get(notebook)
         if row.state is State.FROZEN:
             return
-        self._must(row, State.PARKED if row.state is State.PARKED else State.RUNNING, "frozen")
+        must(row, State.PARKED if row.state is State.PARKED else State.RUNNING, "frozen")
         await self._leased()
         if why := await self._known.freezing.obstacle(notebook):
             raise HostUnfit(f"{row.title} cannot be frozen: {why}", code="cannot_freeze")
-        self._begin(notebook, "freeze", by, self._frozen)
+        self._begin(notebook, "freeze", by, self._do.freeze)
 
     async def thaw(self, notebook: str, by: str = "") -> None:
         row = self._roster.get(notebook)
         if row.state in (State.RUNNING, State.PARKED):
             return
-        self._must(row, State.FROZEN, "thawed")
-        self._begin(notebook, "thaw", by, self._thawed)
+        must(row, State.FROZEN, "thawed")
+        self._begin(notebook, "thaw", by, self._do.thaw)
 
     async def stop(self, notebook: str, reason: str, *, again: bool = False) -> None:
         row = await self._manager.stop(notebook, reason)
@@ -135,14 +110,14 @@ class Resting:
 
     async def look(self) -> None:
         """A duty of core's clock: whoever is to be brought back, or is somewhere between since nbd or the driver was interrupted, is put right."""
-        running = {row.id for row in self._roster.all() if row.state in (State.RUNNING, State.PARKED) and self._lives.process(row.id)}
+        running = {row.id for row in self._roster.all() if row.state in (State.RUNNING, State.PARKED) and self._lives.watches.process(row.id)}
         self._recovered &= running
         for notebook in running - self._recovered - self._tasks.busy():
             self._recovered.add(notebook)
-            self._tasks.follow(notebook, self._put_right(notebook))
+            self._tasks.follow(notebook, self._do.put_right(notebook))
         for notebook in {*self._known.parking.due(), *await self._known.parking.strays()}:
             if notebook in running and notebook not in self._tasks.busy():
-                self._tasks.follow(notebook, self._tried(notebook, "unpark", self._roster.get(notebook).state, self._known.parking.mend))
+                self._tasks.follow(notebook, self._do.tried(notebook, "unpark", self._roster.get(notebook).state, self._known.parking.mend))
 
     async def wake(self, notebook: str) -> None:
         """Somebody wants to work in it."""
@@ -151,15 +126,6 @@ class Resting:
             await self.thaw(notebook, row.owner)
         elif row.state is State.PARKED:
             await self.unpark(notebook, row.owner)
-
-    async def _put_right(self, notebook: str) -> None:
-        row = self._roster.get(notebook)
-        if row.parked is None and row.state is not State.PARKED:
-            return
-        try:
-            await self._known.parking.recover(notebook)
-        except NbdError as error:
-            log.warning("%s: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
 
     def cards(self, notebook: str) -> tuple[str, ...]:
         """Those that it held when that was last looked up."""
@@ -184,71 +150,22 @@ class Resting:
 
     @property
     def _known(self) -> Crafts:
-        assert self._crafts is not None
-        return self._crafts
+        assert self._learned is not None
+        return self._learned[0]
 
-    async def _parked(self, notebook: str) -> None:
-        await self._known.parking.park(notebook)
-        await self._roster.change(notebook, trouble="")
-
-    async def _unparked(self, notebook: str) -> None:
-        await self._known.parking.unpark(notebook)
-        await self._roster.change(notebook, trouble="")
-
-    async def _frozen(self, notebook: str) -> None:
-        # Its end is what is wanted now. Should this fail, the next look at what runs says what became of it, and watches it again.
-        self._lives.unwatch(notebook)
-        await self._known.freezing.freeze(notebook)
-        await self._roster.change(notebook, State.FROZEN, trouble="")
-        await self._lives.tell()
-
-    async def _thawed(self, notebook: str) -> None:
-        process = await self._known.freezing.thaw(notebook)
-        row = await self._roster.change(notebook, State.RUNNING, trouble="")
-        self._lives.watch(notebook, str(row.container), process)
-        await self._known.freezing.forget(notebook)
-        if row.parked:
-            await self._known.parking.recover(notebook)  # One that was parked when it froze is parked now.
-        await self._lives.tell()
+    @property
+    def _do(self) -> RestTasks:
+        assert self._learned is not None
+        return self._learned[1]
 
     def _begin(self, notebook: str, what: str, by: str, work: Callable[[str], Awaitable[None]]) -> None:
         """As the notebook's task, after whatever it is busy with; only if that left it as it was."""
         state = self._roster.get(notebook).state
         if notebook in self._tasks.busy() and not by:
             raise Conflict(f"{self._roster.get(notebook).title} is busy", retryable=True)
-        self._tasks.follow(notebook, self._tried(notebook, what, state, work))
+        self._tasks.follow(notebook, self._do.tried(notebook, what, state, work))
         # At once: whoever asked for it watches from here on until nothing is said of it any more.
-        self._say(notebook, SAID[what])
-
-    async def _tried(self, notebook: str, what: str, state: State, work: Callable[[str], Awaitable[None]]) -> None:
-        row = self._roster.get(notebook)
-        if row.state is not state or row.want is not Want.RUNNING:
-            self._roster.show(notebook, replace(self._roster.passing(notebook), progress=None))
-            return
-        try:
-            await work(notebook)
-        except NbdError as error:
-            log.warning("%s: %s failed: %s", row.title, what, error, extra={"NBD_NOTEBOOK": notebook, "NBD_EVENT": f"{what}_failed"})
-            times = self._failed[notebook, what].times + 1 if (notebook, what) in self._failed else 1
-            pause = min(AGAIN_SECONDS * 2 ** (times - 1), MOST_AGAIN_SECONDS)
-            self._failed[notebook, what] = Failed(error.message, times, self._clocks.steady() + pause)
-            await self._roster.change(notebook, trouble=f"{error.message}; {error.hint}" if error.hint else error.message)
-        else:
-            self._failed = {key: failed for key, failed in self._failed.items() if key[0] != notebook}
-            log.info("%s: %s", row.title, what, extra={"NBD_NOTEBOOK": notebook, "NBD_EVENT": what})
-        finally:
-            self._roster.show(notebook, replace(self._roster.passing(notebook), progress=None, waiting=None))
-
-    def _recent(self, notebook: str, what: str) -> str:
-        failed = self._failed.get((notebook, what))
-        return f"it failed just now: {failed.why}" if failed and self._clocks.steady() < failed.until else ""
-
-    def _say(self, notebook: str, text: str) -> None:
-        self._roster.show(notebook, Passing(Progress("rest", text, None)))
-
-    def _must(self, row: Notebook, state: State, done: str) -> None:
-        if row.state is not state or row.want is not Want.RUNNING:
-            raise Conflict(f"{row.title} is {row.state} and cannot be {done}", hint=f"see: nbctl show {row.name}", code="wrong_state")
+        self._do.say(notebook, SAID[what])
 
     def _kept_until(self, row: Notebook) -> float | None:
         if row.kept is None:
@@ -256,3 +173,9 @@ class Resting:
         if row.kept.boot == self._known.boot:
             return row.kept.steady
         return self._clocks.steady() + row.kept.wall - self._clocks.wall()
+
+
+def must(row: Notebook, state: State, done: str) -> None:
+    """Raises Conflict for one that is not in this state, or is on its way out."""
+    if row.state is not state or row.want is not Want.RUNNING:
+        raise Conflict(f"{row.title} is {row.state} and cannot be {done}", hint=f"see: nbctl show {row.name}", code="wrong_state")

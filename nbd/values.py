@@ -17,7 +17,7 @@ UNLIMITED = "unlimited"
 LEAST_RATE = 64 << 10
 DAY_MINUTES = 24 * 60
 NEVER = "none"
-LEAST_PACE, MOST_PACE = 0.1, 300.0
+LEAST_PACE, MOST_PACE = 0.5, 300.0
 Span = tuple[int, int]
 Hours = tuple[int, int, int | None]
 """From this minute of the day to that one so many bytes a second; None: no limit."""
@@ -124,7 +124,7 @@ def longest(value: Any) -> float:
 def pace(value: Any) -> float:
     """How often something is sampled."""
     if not LEAST_PACE <= duration(value) <= MOST_PACE:
-        raise ValueError('must be a time from "100ms" to "5min"')
+        raise ValueError('must be a time from "500ms" to "5min"')
     return duration(value)
 
 

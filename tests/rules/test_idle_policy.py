@@ -92,8 +92,8 @@ def test_a_wrong_table_is_named(source: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('sample_every = "10ms"', 'must be a time from "100ms" to "5min"'),
-        ('sample_every = "6min"', 'must be a time from "100ms" to "5min"'),
+        ('sample_every = "10ms"', 'must be a time from "500ms" to "5min"'),
+        ('sample_every = "6min"', 'must be a time from "500ms" to "5min"'),
         ('warn_before = "0s"', "must be longer than nothing"),
         ('quiet_hours = "22-7"', '"22-7" must be hours, such as "22:00-07:00"'),
         ('quiet_hours = "07:00-07:00"', '"07:00-07:00" must be hours, such as "22:00-07:00"'),

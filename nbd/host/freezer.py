@@ -125,7 +125,7 @@ class PodmanFreezer:
             await self._restore(body.id, seconds)
         except NbdError as error:
             refused = error
-            if not await self._until(lambda: not self._folder.users(notebook), seconds):
+            if not await self._until(lambda: not self._at_work(notebook), seconds):
                 raise  # CRIU is at work yet.
             if isinstance(error, Deadline):
                 await self._end_strays(body.id)  # Podman waits for what never comes.
@@ -143,7 +143,7 @@ class PodmanFreezer:
         count = self._folder.marked(notebook)
         if count is not None:
             return Image(str(path), count, whole=True)
-        if users := self._folder.users(notebook):
+        if users := self._at_work(notebook):
             raise Deadline(f"CRIU is still at work on the image of {notebook}: process {min(users)}", hint="it ends by itself")
         begun = self._folder.begun(notebook)
         if begun is None or not self._is_whole(notebook, begun):
@@ -182,7 +182,7 @@ class PodmanFreezer:
 
     async def _cut_off(self, notebook: str, begun: Begun, error: NbdError, seconds: float) -> None:
         """Return if it is frozen all the same: Podman was killed when CRIU had done its work. Else mend, tidy up and raise why."""
-        if isinstance(error, Deadline) or not await self._until(lambda: not self._folder.users(notebook), seconds):
+        if isinstance(error, Deadline) or not await self._until(lambda: not self._at_work(notebook), seconds):
             raise error  # CRIU is at work, and to disturb it now could cost the kernel. What comes of it is seen later.
         if self._is_whole(notebook, begun):
             return
@@ -191,6 +191,11 @@ class PodmanFreezer:
         if self._processes.of_container(begun.container):
             await self.forget(notebook)
         raise said
+
+    def _at_work(self, notebook: str) -> frozenset[int]:
+        """Who is at work on the image. Not the container's own processes: a CRIU that was killed leaves some of its descriptors in them."""
+        users, begun = self._folder.users(notebook), self._folder.begun(notebook)
+        return users - frozenset(self._processes.of_container(begun.container)) if users and begun else users
 
     def _is_whole(self, notebook: str, begun: Begun) -> bool:
         living = bool(self._processes.of_container(begun.container))

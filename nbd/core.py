@@ -178,7 +178,7 @@ async def look_again_and_again(core: Core, every_seconds: float, stop: asyncio.E
 async def looked(core: Core) -> bool:
     """Whether one look went through. Nothing that goes wrong in it ends core: everybody's door depends on it, and the next may go well."""
     well = True
-    for duty in (core.manager.reconcile, core.idle.resting.look, core.idle.sweep, core.register.expire, core.names.refresh):
+    for duty in (core.manager.reconcile, core.idle.resting.look, core.idle.sweep, core.idle.schedule.tick, core.register.expire, core.names.refresh):
         try:
             await duty()
         except NbdError as error:

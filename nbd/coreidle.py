@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .config import Config
 from .gpus.pool import Pool
-from .host.bootclock import BootClock
+from .host.bootclock import BootClock, local_time
 from .host.crier import PodmanCrier
 from .host.cudapark import CudaParker
 from .host.execs import PodmanExecs
@@ -39,6 +39,7 @@ from .notebooks.rest.parking import Parking
 from .notebooks.rest.service import Resting
 from .notebooks.rest.tasks import Crafts
 from .notebooks.roster import Roster
+from .notebooks.schedule import Schedule
 from .notebooks.starter import Parts
 from .places import Places
 from .profiles import Profile
@@ -72,6 +73,7 @@ class Idle:
     monitor: Monitor
     desk: IdleDesk
     diary: RecordedDiary
+    schedule: Schedule
     parker: CudaParker
     editors: JupyterStates
 
@@ -123,7 +125,8 @@ def build_idle(config: Config, places: Places, machine: Machine, house: Househol
         )
     )  # fmt: skip
     desk = IdleDesk(monitor, resting, diary, clock, Files(about, policy, lambda: config.idle))
-    return Idle(roster, resting, monitor, desk, diary, parker, editors)
+    schedule = Schedule(roster, house.manager, profiles, lambda: local_time(clock.wall()))
+    return Idle(roster, resting, monitor, desk, diary, schedule, parker, editors)
 
 
 def around(house: Household, resting: Resting) -> Surroundings:

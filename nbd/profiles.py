@@ -15,7 +15,7 @@ from .errors import InvalidInput, NbdError
 from .gpus.model import Request, Sharing
 from .homes.attached.url import parsed, unfit_path
 from .idle.policy import NO_OFFER, IdleOffer
-from .values import count, duration, flag, number, one_of, required, room, setting, size, some, text, texts
+from .values import Moment, count, duration, flag, number, one_of, required, room, setting, size, some, text, texts, times
 
 PROFILE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 PART = r"[a-z0-9]+(?:(?:[.]|_{1,2}|-+)[a-z0-9]+)*"
@@ -71,6 +71,7 @@ class Profile:
     open_files: int = setting(65536, some, "Most open files a process; clamped to what the box allows.")
     network: str = setting("internet", one_of("internet", "none"), "'internet': everything but this box and other notebooks. 'none': no network.")
     stop_grace: float | None = setting(None, duration, "Time to save work before a stop kills; unset: the setting core.stop_grace.")
+    start_at: tuple[Moment, ...] = setting("", times, "Those that nbd stopped or froze come up again then: mon-fri 08:30, by this box's clock.")
     groups: tuple[str, ...] = setting((), texts, "Only members of these groups may use it. Empty: everybody.")
     name: str = field(default="", metadata={"parse": text, "help": "", "shown": ""})
     gpu: GpuOffer | None = None

@@ -17,6 +17,9 @@ UNLIMITED = "unlimited"
 LEAST_RATE = 64 << 10
 DAY_MINUTES = 24 * 60
 NEVER = "none"
+WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+Moment = tuple[frozenset[int], int]
+"""Days of the week, and the minute of them."""
 LEAST_PACE, MOST_PACE = 0.5, 300.0
 Span = tuple[int, int]
 Hours = tuple[int, int, int | None]
@@ -137,6 +140,19 @@ def spans(value: Any) -> tuple[Span, ...]:
         if match is None or end > DAY_MINUTES or start == end % DAY_MINUTES:
             raise ValueError(f'"{part}" must be hours, such as "22:00-07:00"')
         found.append((start, end % DAY_MINUTES))
+    return tuple(found)
+
+
+def times(value: Any) -> tuple[Moment, ...]:
+    """ "mon-fri 08:30, sat 10:00" -> days of the week (Monday is 0) and the minute of the day; without days, every day."""
+    found: list[Moment] = []
+    for part in (part.strip() for part in text(value).split(",")) if value else ():
+        match = re.fullmatch(r"(?:([a-z]{3})(?:-([a-z]{3}))?\s+)?([01]\d|2[0-3]):([0-5]\d)", part)
+        first, last = (match[1] or "mon", match[2] or match[1] or "sun") if match else ("", "")
+        if match is None or first not in WEEK or last not in WEEK:
+            raise ValueError(f'"{part}" must be days and a time, such as "mon-fri 08:30"')
+        begin, days = WEEK.index(first), (WEEK.index(last) - WEEK.index(first)) % 7 + 1
+        found.append((frozenset((begin + day) % 7 for day in range(days)), 60 * int(match[3]) + int(match[4])))
     return tuple(found)
 
 

@@ -89,6 +89,7 @@ class Lives:
         changed = row.run > 0 and asked.get("profile", row.profile) != row.profile
         run = row.run + 1
         fresh: dict[str, Any] = {"run": run, "container": None, "started": None, "ended": None, "phases": {}, "failure": None, "stop_reason": None}
+        fresh |= {"kept": None, "trouble": ""}
         await self._roster.change(notebook, State.STARTING, **asked, **fresh)
         self._tasks.follow(notebook, self.start(notebook, changed=changed))
 

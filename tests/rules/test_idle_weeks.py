@@ -147,7 +147,7 @@ class Tally:
     hours: float = 0.0
     lives: int = 0
     touched: list[str] = field(default_factory=list)
-    """Acts on notebooks that worked, or had not rested for as long as the policy says."""
+    """Acts on notebooks that worked, of which nothing could be known, or that had not rested for as long as the policy says."""
     due: int = 0
     late: list[str] = field(default_factory=list)
 
@@ -171,11 +171,11 @@ class Tally:
 
 
 def rest_at(story: Story, policy: Policy) -> dict[float, float]:
-    """At each tick for how long the notebook has rested, seen or not."""
+    """At each tick for how long it could be seen that the notebook rests; nothing where it works, or where nobody can know."""
     found, rested = {}, 0.0
     for at, phase, _ in ticks(story, policy.sample_every):
-        rested = 0.0 if phase.truth == WORK else rested + policy.sample_every
-        found[at] = rested
+        rested = 0.0 if phase.truth == WORK else rested + (policy.sample_every if phase.truth == REST else 0.0)
+        found[at] = rested if phase.truth == REST else 0.0
     return found
 
 

@@ -20,10 +20,12 @@ import uvloop
 
 from nbd.host.gauges import KernelGauges
 from nbd.host.gpuwork import NvmlWork
+from nbd.host.idlerecords import RecordFiles
 from nbd.host.jupyter import JupyterStates
 from nbd.host.nvml import NvmlCards
 from nbd.host.simulated.simulate import compile_library, write_cards
 from nbd.idle.ports import Subject
+from tests.services.idle_world import IdleWorld
 
 from .api import children, cpu_seconds
 from .daemon import scratch
@@ -55,6 +57,21 @@ async def sampling(count: int, folder: Path) -> list[str]:
     total = sum(percent for percent, _ in parts)
     goal = [f"<= {MOST_PERCENT:g}", verdict(total, MOST_PERCENT)] if count == max(COUNTS) else ["", ""]
     return [str(count), *(f"{percent:.2f} ({took * 1000:.0f})" for percent, took in parts), f"{total:.2f}", *goal]
+
+
+async def judging(count: int, folder: Path) -> list[str]:
+    """All that is made of a look: sample, verdict, decision, a line of the diary on the disk. The looks themselves are another table's."""
+    world = IdleWorld()
+    world.records = RecordFiles(folder / f"idle-{count}")  # type: ignore[assignment]
+    world.build()
+    for number in range(count):
+        world.put(f"n{number}", cards=())
+    await world.passes(60)
+    before, began = time.process_time(), time.perf_counter()
+    await world.passes(ROUNDS * PERIOD_SECONDS)
+    spent, took = time.process_time() - before, time.perf_counter() - began
+    percent = spent / ROUNDS / PERIOD_SECONDS * 100
+    return [str(count), f"{percent:.2f}", f"{count * ROUNDS / took:,.0f}", f"{1e6 * took / count / ROUNDS:.0f}"]
 
 
 async def whole(gauges: KernelGauges, subjects: Sequence[Subject]) -> None:
@@ -92,8 +109,14 @@ async def measure(note: str | None) -> None:
         rows = [await sampling(count, folder / str(count)) for count in COUNTS]
     finally:
         shutil.rmtree(folder)
+    folder.mkdir()
+    try:
+        judged = [await judging(count, folder) for count in COUNTS]
+    finally:
+        shutil.rmtree(folder)
     head = ["notebooks; % of a core (ms a look)", "cgroups, networks", "GPUs", "all editors", "together", "goal", ""]
-    report("idle.py", note, table(head, rows))
+    more = ["notebooks", "judging and recording, % of a core", "verdicts a second", "microseconds each"]
+    report("idle.py", note, table(head, rows), table(more, judged))
 
 
 def main() -> None:

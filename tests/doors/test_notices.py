@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -76,6 +77,13 @@ async def test_all_else_passes_as_it_is(w: World, token: str, path: str, headers
     assert told.get("Content-Length", str(len(body))) == str(len(body))
 
 
+async def test_a_page_without_a_head_is_not_waited_for(w: World, token: str) -> None:
+    async with w.ask("GET", w.origin() + "/lab/page?hold&pieces=1000&repeat=20&body=" + "x" * 1000, token, NAVIGATE) as answer:
+        assert (await answer.content.readexactly(18_000)).startswith(b"xxxx")
+        w.editor.hold.set()
+        assert LINE not in await answer.read()
+
+
 async def test_a_head_request_is_told_the_editors_own_length(w: World, token: str) -> None:
     async with w.ask("HEAD", w.origin() + "/lab/page", token, NAVIGATE) as answer:
         assert answer.status == 200
@@ -148,6 +156,7 @@ async def test_the_bar_follows_what_core_says_and_ends_with_the_sign_in(w: World
         assert (told["tone"], told["keep"], told["rule"]) == ("warn", 7200.0, "profile gpu-small")
         # What is no news to the bar is not told again.
         w.core.put(view(notice=replace(WARN, due=2e9), sentence="another"), w.folder / "editor.sock")
+        await asyncio.sleep(0.1)
         w.core.put(view("PARKED"), w.folder / "editor.sock")
         assert (await piece(answer))["tone"] == "sleep"  # type: ignore[index]
         w.core.sign_out(token)

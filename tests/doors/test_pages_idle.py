@@ -251,7 +251,7 @@ def test_a_day_of_moments_is_a_picture_of_bounded_size() -> None:
 
 
 def test_marks_stay_in_the_picture_and_apart() -> None:
-    made = idlewords.timeline(day((span(-5, 1), span(0.99, 3, "idle"), span(23, 40))))
+    made = idlewords.timeline(day((span(-5, 1), span(0.8, 3, "idle"), span(23, 40))))
     assert made
     ends = [(float(mark.x.rstrip("%")), float(mark.x.rstrip("%")) + float(mark.width.rstrip("%"))) for mark in made.moods.marks]
     assert all(0 <= begin <= end <= 100.01 for begin, end in ends)

@@ -52,6 +52,7 @@ class Editor:
                 web.get("/terminals/websocket/{number}", self._websocket),
                 web.get("/page", self._page),
                 web.get("/lab/page", self._page),
+                web.get("/labyrinth/page", self._page),
                 web.route("*", "/echo", self._echo),
                 web.route("*", "/refuse", self._refuse),
                 web.route("*", "/{rest:.*}", self._small),
@@ -75,6 +76,7 @@ class Editor:
         self.seen.append(request)
         query = request.query
         body = query.get("body", "<!doctype html><html><HEAD lang=en><title>t</title></head><body>hello</body></html>").encode()
+        body *= int(query.get("repeat", "1"))
         headers = {"Content-Type": query.get("type", "text/html; charset=utf-8")}
         headers |= {name: query[name] for name in ("Content-Encoding", "Content-Disposition") if name in query}
         headers |= {"Content-Security-Policy": query["policy"]} if "policy" in query else {}
@@ -85,6 +87,8 @@ class Editor:
         for at in range(0, len(body), int(query["pieces"])):
             await answer.write(body[at : at + int(query["pieces"])])
             await asyncio.sleep(0)
+        if "hold" in query:
+            await self.hold.wait()
         return answer
 
     async def _big(self, request: web.Request) -> web.StreamResponse:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +17,7 @@ from nbd.homes.snapshots.repository import Repository
 from nbd.homes.snapshots.snapshotter import Report, Request, Snapshotter
 from nbd.host.ignores import IgnoreRules
 
-from .world import KEYS, World, opened
+from .world import KEYS, SOAK, World, opened, without_threads
 
 FOLDERS, EACH = 10, 30
 ALL = FOLDERS * EACH
@@ -127,3 +131,82 @@ async def test_what_is_no_slow_loss(house: Clocked) -> None:
     for file in range(EACH):
         (house.home / f"d0/g{file}").unlink()
     assert (await house.snap("d0", ignore="/d1/\n")).withheld == ""
+
+
+class Life:
+    """A home of which much was lost and nobody has said a word, and its person, who works on."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self.world, self.home, self.dice = world, world.home, random.Random(seed)
+        self.dirty: set[bytes] = set()
+        self.steps = itertools.count()
+
+    def touch(self, *folders: Path) -> None:
+        self.dirty |= {b"" if folder == self.home else os.fsencode(str(folder.relative_to(self.home))) for folder in folders}
+
+    def files(self) -> dict[str, str]:
+        return contents(self.home)
+
+    def act(self) -> None:
+        """One thing that a person does."""
+        files = [self.home / name for name in self.files()]
+        folders = [path for path in self.home.rglob("*") if path.is_dir()]
+        there = self.dice.choice([self.home, *folders])
+        match self.dice.choice(["new", "make", "move", "move a folder", "remove a folder"]):
+            case "make":
+                there /= f"made{next(self.steps)}"
+                there.mkdir()
+                self.touch(there.parent, there)
+            case "move" if files:
+                file = self.dice.choice(files)
+                file.rename(there / f"moved{next(self.steps)}")
+                self.touch(file.parent, there)
+            case "move a folder" if folders:
+                folder, new = self.dice.choice(folders), self.home / f"other{next(self.steps)}"
+                folder.rename(new)
+                self.touch(folder.parent, self.home, new)
+            case "remove a folder" if folders:
+                folder = self.dice.choice(folders)
+                shutil.rmtree(folder)
+                self.touch(folder.parent)
+            case _:
+                (there / f"new{next(self.steps)}").write_text("new")
+                self.touch(there)
+
+    async def saved(self, *, everything: bool) -> Report:
+        report = await self.world.snap(*(() if everything else self.dirty or {b""}))
+        self.dirty.clear()
+        return report
+
+    async def back(self, report: Report) -> dict[str, str]:
+        target = self.home.parent / "back"
+        shutil.rmtree(target, ignore_errors=True)
+        await self.world.restore(report, target)
+        return contents(target)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("seed", range(8 * SOAK))
+async def test_whatever_is_done_meanwhile(tmp_path: Path, seed: int) -> None:
+    without_threads()
+    life = Life(await World.make(tmp_path), seed)
+    for folder in [f"d{one}" for one in range(6)] + [f"d{one}/e{two}" for one in range(3) for two in range(2)]:
+        (life.home / folder).mkdir()
+        for number in range(8):
+            (life.home / folder / f"f{number}").write_text(f"{folder} {number}")
+    await life.saved(everything=True)
+    lost = dict(life.dice.sample(sorted(life.files().items()), 50))
+    for name in lost:
+        (life.home / name).unlink()
+    assert (await life.saved(everything=True)).withheld
+    for _ in range(12):
+        life.act()
+        if life.dice.random() < 0.6:
+            await life.saved(everything=life.dice.random() < 0.25)
+    kept = await life.back(await life.saved(everything=False))
+    assert {name: kept.get(name) for name in lost} == lost
+    assert {name: kept.get(name) for name in life.files()} == life.files()
+    assert await life.back(await life.world.snap(event="confirm", confirmed=True)) == life.files()

@@ -75,7 +75,7 @@ class FreezeFolder:
             raise HostUnfit(f"{folder} cannot be made: {error.strerror or error}", code="disk_full", hint=hint) from None
 
     def begun(self, notebook: str) -> Begun | None:
-        words = self._read(self.path(notebook) / BEGUN)
+        words = read_words(self.path(notebook) / BEGUN)
         known = words.keys() >= {"container", "bundle", "boot"}
         return Begun(words["container"], Path(words["bundle"]), words["boot"]) if known else None
 
@@ -101,13 +101,6 @@ class FreezeFolder:
             with contextlib.suppress(OSError):
                 left.rmdir()
 
-    @staticmethod
-    def links(bundle: Path) -> tuple[str, ...]:
-        """What the container mounts from outside through a symbolic link. Asks the disks of all of it: not to be called on the loop."""
-        words = FreezeFolder._read(bundle / "config.json")
-        sources = (mount.get("source", "") for mount in words.get("mounts", ()) if isinstance(mount, dict))
-        return tuple(source for source in sources if os.path.isabs(source) and os.path.islink(source))  # noqa: PTH114, PTH117 - names of Podman's
-
     def log(self, begun: Begun, name: str) -> str:
         """The end of CRIU's log; empty where there is none."""
         try:
@@ -119,7 +112,7 @@ class FreezeFolder:
 
     def marked(self, notebook: str) -> int | None:
         """How many bytes the image has, when it is marked whole."""
-        count = self._read(self.path(notebook) / WHOLE).get("bytes")
+        count = read_words(self.path(notebook) / WHOLE).get("bytes")
         return count if isinstance(count, int) else None
 
     def has_inventory(self, notebook: str) -> bool:
@@ -179,13 +172,20 @@ class FreezeFolder:
         for name in LEFT_BY_PODMAN:
             (bundle / name).unlink(missing_ok=True)
 
-    @staticmethod
-    def _read(path: Path) -> Mapping[str, Any]:
-        try:
-            words = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            return {}
-        return words if isinstance(words, dict) else {}
+
+def read_words(path: Path) -> Mapping[str, Any]:
+    try:
+        words = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return words if isinstance(words, dict) else {}
+
+
+def links(bundle: Path) -> tuple[str, ...]:
+    """What the container mounts from outside through a symbolic link. Asks the disks of all of it: not to be called on the loop."""
+    words = read_words(bundle / "config.json")
+    sources = (mount.get("source", "") for mount in words.get("mounts", ()) if isinstance(mount, dict))
+    return tuple(source for source in sources if os.path.isabs(source) and os.path.islink(source))  # noqa: PTH114, PTH117 - names of Podman's
 
 
 def has_open(descriptors: Path, folder: str) -> bool:

@@ -20,6 +20,8 @@ V1 = re.compile(r"^total_(?:rss|shmem|swap) (\d+)$", re.MULTILINE)
 V2 = re.compile(r"^(?:anon|shmem) (\d+)$", re.MULTILINE)
 """What an image has of memory.stat. Pages of files are on the disk already."""
 NFT_TABLE = re.compile(r"^table (inet CRIU-\S+)$", re.MULTILINE)
+STOPS = (("freezer.state", ("FROZEN", "FREEZING"), "THAWED"), ("cgroup.freeze", ("1",), "0"))
+"""Of v1 and v2: the file, what it says of a stopped group, and what sets it going."""
 TABLES = ("iptables", "ip6tables")
 SECONDS = 5.0
 
@@ -39,23 +41,15 @@ class FreezeGroup:
 
     def thaw(self, pid: int, container: str) -> bool:
         """Whether something was stopped and runs again."""
-        mended = False
-        for group in self._groups(pid, container, "freezer"):
-            for name, stopped, runs in (("freezer.state", ("FROZEN", "FREEZING"), "THAWED"), ("cgroup.freeze", ("1",), "0")):
-                with contextlib.suppress(OSError):
-                    if (group / name).read_text().strip() in stopped:
-                        (group / name).write_text(runs)
-                        mended = True
-        return mended
+        groups = self._groups(pid, container, "freezer")
+        return sum(runs_again(group / name, stopped, runs) for group in groups for name, stopped, runs in STOPS) > 0
 
     def clear(self, container: str) -> None:
         """The container's cgroups go, with those below them, as far as nobody is in them. A restore that was killed leaves some, and in v1 no
         runtime can say what devices a group may use that has others below it."""
-        for pattern in (f"*/libpod-{container}*", f"*/*/libpod-{container}*", f"*/*/*/libpod-{container}*"):
-            for top in self._cgroups.glob(pattern):
-                for folder in (*sorted((found for found in top.rglob("*") if found.is_dir()), reverse=True), top):
-                    with contextlib.suppress(OSError):
-                        folder.rmdir()
+        for depth in ("*", "*/*", "*/*/*"):
+            for top in self._cgroups.glob(f"{depth}/libpod-{container}*"):
+                remove_empty(top)
 
     async def unlock_network(self, pid: int) -> None:
         """CRIU's rules go from the network that `pid` is in: a table of nft, or a chain of iptables."""
@@ -94,6 +88,23 @@ class FreezeGroup:
         at = top / paths.get(controller, paths.get("", ""))
         found = [at, *at.parents][: len(at.parts) - len(top.parts)]
         return [group for group in reversed(found) if f"libpod-{container}" in str(group.relative_to(top))]
+
+
+def remove_empty(top: Path) -> None:
+    for folder in (*sorted((found for found in top.rglob("*") if found.is_dir()), reverse=True), top):
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def runs_again(switch: Path, stopped: Sequence[str], runs: str) -> bool:
+    """Whether it stood still."""
+    try:
+        still = switch.read_text().strip() in stopped
+        if still:
+            switch.write_text(runs)
+    except OSError:
+        return False
+    return still
 
 
 def swapped(group: Path) -> int:

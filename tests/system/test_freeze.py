@@ -16,8 +16,8 @@ import pytest
 
 from nbd.errors import Conflict, HostUnfit, NbdError
 from nbd.host.freezefolder import Begun
-from nbd.host.freezer import OPTIONS
 from nbd.host.podman import Call
+from nbd.host.restorer import OPTIONS
 
 from .freeze_box import FreezeBox, Lab, lab, opened, until
 

@@ -79,3 +79,11 @@ def test_the_short_cut_past_the_rules_says_what_they_say(lines: list[str], path:
 @pytest.mark.parametrize("lines", ["", "*.tmp\n", "!*\n"])
 def test_there_is_a_short_cut(lines: str) -> None:
     assert IgnoreRules(lines)._any is not None
+
+
+@given(st.text(st.sampled_from("ab*?[]!/\\#-^ .\n"), max_size=40))
+def test_no_text_is_an_error(text: str) -> None:
+    """Of a person's file: what raises would end the protection of their home."""
+    rules = IgnoreRules(text)
+    assert rules.ignored(b"a/b", folder=False) in (True, False)
+    assert not rules.trouble or "line" in rules.trouble

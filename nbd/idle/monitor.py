@@ -142,7 +142,7 @@ class Monitor:
             before.subject, before.policy = subject, policy
             return before
         known = await self._means.diary.resume(subject.notebook, subject.container, policy)
-        if known is None:
+        if known is None or known.standing.at < subject.began:  # one that was thawed is as one that was started
             return Case(subject, policy, judge.begin(self._means.clock.steady()))
         return Case(subject, policy, known.standing, warned=known.warned, asked=known.asked, end_told=known.end_told)
 

@@ -131,6 +131,20 @@ async def test_after_a_restart_it_goes_on_where_it_was() -> None:
     assert (await world.happened(name)).count(WARN) == 1, "what was announced is not announced again"
 
 
+async def test_one_that_was_thawed_is_as_new() -> None:
+    """It has been idle for longer than any policy allows, by all that is known of its container; somebody wants it now."""
+    world = IdleWorld()
+    name = world.put(cards=())
+    await world.passes(61 * MINUTE)
+    assert world.steps == ["freeze"]
+    await world.passes(10 * MINUTE)
+    world.put(cards=())
+    await world.passes(54 * MINUTE)
+    assert (world.steps, await world.happened(name)) == (["freeze"], [WARN, "freeze"])
+    await world.passes(7 * MINUTE)
+    assert world.steps == ["freeze", "freeze"]
+
+
 async def test_keep_holds_everything_and_its_end_does_not_surprise() -> None:
     world = IdleWorld()
     name = world.put()

@@ -25,7 +25,8 @@ from nbd.host.freezefolder import FreezeFolder
 from nbd.host.freezegroup import FreezeGroup
 from nbd.host.freezer import PodmanFreezer, Way
 from nbd.host.limits import host_limits
-from nbd.host.podman import Podman
+from nbd.host.networks import interface_name, network_name
+from nbd.host.podman import Call, Podman
 from nbd.host.processes import KernelProcesses
 from nbd.notebooks.model import Notebook, Occupant
 from nbd.notebooks.ports import Process
@@ -249,7 +250,19 @@ async def opened(folder: Path, images: Path | None = None) -> AsyncIterator[Free
 
 
 @asynccontextmanager
-async def lab(box: FreezeBox, notebook: str = "nabcdefghi", memory: str = "8GiB") -> AsyncIterator[Lab]:
+async def bridge(box: FreezeBox, notebook: str) -> AsyncIterator[str]:
+    """A network as nbd makes it, but for its rules: those are another test's."""
+    name = network_name(notebook)
+    body = {"name": name, "driver": "bridge", "network_interface": interface_name(notebook), "dns_enabled": False}
+    await box.podman.ask(Call("POST", "/networks/create", body=body))
+    try:
+        yield name
+    finally:
+        await box.podman.ask(Call("DELETE", f"/networks/{name}"))
+
+
+@asynccontextmanager
+async def lab(box: FreezeBox, notebook: str = "nabcdefghi", memory: str = "8GiB", network: str | None = None) -> AsyncIterator[Lab]:
     """As nbd makes it, but for uid 0: here nobody else can be dumped."""
     folder = box.folder / notebook
     for name in ("home", "run", "identity"):
@@ -257,7 +270,7 @@ async def lab(box: FreezeBox, notebook: str = "nabcdefghi", memory: str = "8GiB"
     who = Occupant("root", 0, 0, str(folder / "home"))
     (folder / "identity/passwd").write_text(passwd(who))
     (folder / "identity/group").write_text(group(who))
-    site = Site(INSTANCE, "localhost/nbd/", str(folder / "run"), str(folder / "identity"), str(folder / "log"), None, host_limits())
+    site = Site(INSTANCE, "localhost/nbd/", str(folder / "run"), str(folder / "identity"), str(folder / "log"), network, host_limits())
     row = Notebook(notebook, "main", "root", "p", "jupyterlab", 5.0, run=1)
     wanted = build(row, parse_profile(PROFILE.replace("8GiB", memory), "p", "p"), who, [], site)
     container = await box.containers.create(replace(wanted, image=IMAGE))

@@ -19,7 +19,7 @@ from nbd.host.freezefolder import Begun
 from nbd.host.podman import Call
 from nbd.host.restorer import OPTIONS
 
-from .freeze_box import FreezeBox, Lab, lab, opened, until
+from .freeze_box import FreezeBox, Lab, bridge, lab, opened, until
 
 pytestmark = pytest.mark.real
 CYCLES = 50 if os.environ.get("NBD_SOAK") else 5
@@ -74,6 +74,28 @@ async def test_the_box_is_switched_off_and_on(notebook: Lab) -> None:
     await notebook.thaw()
     await notebook.is_as_before(counted)
     assert await notebook.run("print(open('/tmp/kept').read())") == "temporary"
+
+
+async def test_a_network_is_the_same_again(box: FreezeBox) -> None:
+    """Its address, and a connection to itself by that; also after the box was off, when its network has to be made anew."""
+    code = (
+        "import socket; here = socket.create_server(('0.0.0.0', 0)); "
+        "probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); probe.connect(('10.88.99.1', 9)); "
+        "mine = probe.getsockname()[0]; probe.close(); a = socket.create_connection((mine, here.getsockname()[1])); b, _ = here.accept()"
+    )
+    async with bridge(box, "nbridge001") as network, lab(box, "nbridge001", network=network) as notebook:
+        await notebook.work()
+        assert await notebook.run(code) == ""
+        counted = await notebook.counted()
+        for off in (False, True):
+            await notebook.freeze()
+            if off:
+                await box.down()
+                await box.up()
+            await notebook.thaw()
+            await notebook.is_as_before(counted)
+            assert await notebook.run("a.sendall(b'hello'); print(b.recv(5), a.getsockname()[0] == mine)") == "b'hello' True"
+            await box.freezer.forget(notebook.notebook)
 
 
 async def test_core_is_killed_when_criu_is_done(notebook: Lab) -> None:

@@ -6,9 +6,9 @@ from .model import ACTS, Decision, Mood, Policy, Step, Verdict
 
 MINUTE, HOUR, DAY_SECONDS = 60, 3600, 86400
 DONE = {
-    Step.PARK: "its GPU is given back; its kernel stays",
-    Step.FREEZE: "it goes to disk; its GPU and memory are given back, and its kernel comes back with it",
-    Step.STOP: "it is stopped; its files stay, its kernel does not",
+    Step.PARK: "its GPU is given back and its kernel kept",
+    Step.FREEZE: "it goes to the disk, kernel and all, and gives GPU and memory back",
+    Step.STOP: "it is stopped: its files stay, its kernel does not",
 }
 """What each step means, as the end of a sentence."""
 KEYS = {Step.PARK: "park_after", Step.FREEZE: "freeze_after", Step.STOP: "stop_after"}
@@ -48,11 +48,11 @@ def key_of(step: Step, reason: str) -> str:
 
 
 def coming(step: Step, reason: str, policy: Policy) -> str:
-    """ "its GPU is given back; its kernel stays: after 30 min of idleness (profile gpu-small)"."""
+    """ "after 30 min of idleness its GPU is given back and its kernel kept (profile gpu-small)"."""
     key = key_of(step, reason)
     time = span(getattr(policy, key) or 0.0)
-    when = f"after it ran for {time}, the longest" if reason == "max_running" else f"after {time} of idleness"
-    return f"{DONE[step]}: {when} ({rule(policy, key)})"
+    when = f"after {time}, the longest that it may run," if reason == "max_running" else f"after {time} of idleness"
+    return f"{when} {DONE[step]} ({rule(policy, key)})"
 
 
 def announcement(reason: str, step: Step, verdict: Verdict, policy: Policy) -> str:

@@ -17,7 +17,7 @@ NO_CRIU = replace(ABLE, freeze="this box has no CRIU")
 SITE = Situation("RUNNING", ABLE, NOW - HOUR, 12 * 60.0)
 ACTIVE = Verdict(Mood.ACTIVE, NOW, 0.0, ("pid 4711 python used 63 % of GPU-1a2b 4 s ago",))
 UNKNOWN = Verdict(Mood.UNKNOWN, NOW - 60, 20 * MINUTE, ("gpu: no answer",))
-PARK_TEXT = "its GPU is given back; its kernel stays: after 30 min of idleness (profile gpu-small)"
+PARK_TEXT = "after 30 min of idleness its GPU is given back and its kernel kept (profile gpu-small)"
 
 
 def idle(minutes: float) -> Verdict:
@@ -168,7 +168,7 @@ def test_a_short_run_is_told_of_its_end_as_of_any_step() -> None:
 def test_a_run_that_ends_before_anything_else_says_so() -> None:
     decision = decide(ACTIVE, POLICY, ran(167.9, 0.9), NOW)
     assert in_minutes(decision) == (Step.NOTHING, Step.STOP, 6.0)
-    assert decision.text == "it is stopped; its files stay, its kernel does not: after it ran for 7 d, the longest (profile gpu-small)"
+    assert decision.text == "after 7 d, the longest that it may run, it is stopped: its files stay, its kernel does not (profile gpu-small)"
 
 
 ASKS = replace(UNKNOWN, ask=True, reasons=("busy kernel train.ipynb for 3 h, and nothing measures any work of it",))
@@ -191,7 +191,7 @@ def test_it_asks_once_in_each_grace(asked: float | None, step: Step) -> None:
         (
             ACTIVE,
             ran(200),
-            "only said, not done: it is stopped; its files stay, its kernel does not: after it ran for 7 d, the longest (profile gpu-small)",
+            "only said, not done: after 7 d, the longest that it may run, it is stopped: its files stay, its kernel does not (profile gpu-small)",
         ),
     ],
 )

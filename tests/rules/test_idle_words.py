@@ -44,7 +44,7 @@ def test_why_of_an_idle_one_says_what_comes_and_whose_rule_it_is() -> None:
     verdict = Verdict(Mood.IDLE, 0.0, 600.0, ("nothing has worked for 10 min",))
     assert why("RUNNING", verdict, decide(verdict, POLICY, SITE, 600.0), "14:32") == (
         "RUNNING · idle: nothing has worked for 10 min · "
-        "at 14:32: its GPU is given back; its kernel stays: after 30 min of idleness (profile gpu-small)"
+        "at 14:32: after 30 min of idleness its GPU is given back and its kernel kept (profile gpu-small)"
     )  # fmt: skip
 
 

@@ -53,7 +53,7 @@ class Tasks:
 
     async def _after(self, before: asyncio.Task[None] | None, work: Work) -> None:
         if before:
-            await asyncio.wait([before])
+            await ended(before)
         await work
 
     def _done(self, key: str, task: asyncio.Task[None], work: Work) -> None:
@@ -62,3 +62,16 @@ class Tasks:
             del self._tasks[key]
         if not task.cancelled() and (error := task.exception()):
             log.error("%s: %s", key, error, exc_info=error, extra={"NBD_NOTEBOOK": key})
+
+
+async def ended(task: asyncio.Task[None]) -> None:
+    """Return when it has. Cancelled meanwhile, it is cancelled too, and only its end ends this: whoever comes next meets nobody at work."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+            task.cancel()
+    if cancelled:
+        raise asyncio.CancelledError

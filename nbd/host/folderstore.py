@@ -35,8 +35,9 @@ FULL = {
 
 
 class FolderStore:
-    def __init__(self, folder: Path, files: FileOps | None = None) -> None:
-        self._folder, self._files = folder, files or FileOps()
+    def __init__(self, folder: Path, files: FileOps | None = None, *, used: bool = False) -> None:
+        """`used`: something was kept beside this folder before. Then ground with nothing on it is a mount point with nothing mounted."""
+        self._folder, self._files, self._used = folder, files or FileOps(), used
         self._door = Blocking(4)
         self._numbers = itertools.count()
         self._made: set[Path] = set()
@@ -98,7 +99,7 @@ class FolderStore:
             return
         if folder != self._folder:
             self._make(folder.parent)
-        elif not folder.parent.is_dir():
+        elif not folder.parent.is_dir() or (self._used and not any(folder.parent.iterdir())):
             raise FileNotFoundError
         self._files.make_folder(folder)
         self._files.sync_folder(folder.parent)

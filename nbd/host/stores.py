@@ -45,7 +45,7 @@ class Ground(Protocol):
 class FolderGround:
     def __init__(self, folder: Path, *, make: bool) -> None:
         """`make`: nothing was ever kept here. Later, a folder that is not there is a disk that is not mounted: nothing is begun in its place."""
-        self._folder = folder
+        self._folder, self._used = folder, not make
         try:
             if make:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ class FolderGround:
             log.error("the store %s is not there and cannot be made: %s; homes are not protected until it is", folder, error.strerror)
 
     def store(self, person: str) -> ObjectStore:
-        return FolderStore(self._folder / layout.part_of(person))
+        return FolderStore(self._folder / layout.part_of(person), used=self._used)
 
     async def persons(self) -> Sequence[str]:
         try:
@@ -130,4 +130,3 @@ def stores_of(settings: HomeSettings, where: str, clock: Clock = BOX_CLOCK, *, u
     if not folder.is_absolute() or layout.BRACES.search(where):
         raise InvalidInput(f"homes.store: {where} is neither an absolute path nor a URL", hint=f"/srv/nbd-store, {layout.SHAPES}", code="bad_config")
     return Stores(FolderGround(folder, make=not used), settings, clock)
-

@@ -174,3 +174,17 @@ async def test_a_folder_that_is_gone_is_away_and_not_empty(tmp_path: Path) -> No
     (tmp_path / "moved").rename(ground)
     assert (await store.fetch("data/ab")).data == b"1"
     await store.create("data/cd", b"2")
+
+
+async def test_nothing_is_begun_on_ground_that_was_used_and_is_empty(tmp_path: Path) -> None:
+    """For a person whom this box has not seen either: it is a mount point."""
+    ground = tmp_path / "disk"
+    ground.mkdir()
+    store = FolderStore(ground / "bob", used=True)
+    with pytest.raises(Unreachable, match="is not there"):
+        await store.create("config", b"1")
+    with pytest.raises(Unreachable, match="is not there"):
+        await store.replace("latest", b"1", None)
+    assert list(ground.iterdir()) == []
+    await FolderStore(ground / "ada").create("config", b"1")
+    assert await store.create("config", b"1") is not None

@@ -247,7 +247,7 @@ def build(config: Config, places: Places, database: Database) -> Core:
         shelf.profiles, config.core.default_profile, limits, manager.reconcile,
     )  # fmt: skip
     checks = {"podman": podman.health, "network": networks.health, "profiles": shelf.health, "homes": homes.health}
-    health = Health(checks | {"snapshots": news.health, "data": attacher.health}, processes.container_of, time.monotonic)
+    health = Health(checks | {"snapshots": news.health, "data": attacher.health, "idle": idle.looker.health}, processes.container_of, time.monotonic)
     routes = [
         *NotebookRoutes(manager, roster, showcase, register, logs).routes(),
         *MachineRoutes(pool, roster, images, site, health).routes(),

@@ -73,6 +73,7 @@ class Idle:
     monitor: Monitor
     desk: IdleDesk
     diary: RecordedDiary
+    looker: Looker
     schedule: Schedule
     parker: CudaParker
     editors: JupyterStates
@@ -126,7 +127,7 @@ def build_idle(config: Config, places: Places, machine: Machine, house: Househol
     )  # fmt: skip
     desk = IdleDesk(monitor, resting, diary, clock, Files(about, policy, lambda: config.idle))
     schedule = Schedule(roster, house.manager, profiles, lambda: local_time(clock.wall()))
-    return Idle(roster, resting, monitor, desk, diary, schedule, parker, editors)
+    return Idle(roster, resting, monitor, desk, diary, looker, schedule, parker, editors)
 
 
 def around(house: Household, resting: Resting) -> Surroundings:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from ..errors import NbdError
+from ..errors import NbdError, Unreachable
 from ..idlemessages import TrafficReport
 from .model import Counters, DoorLook, EditorLook, GpuLook, Look, ProbeLook, Unknown
 from .ports import EditorStates, Gauges, GpuWork, Probes, Subject
@@ -83,6 +83,7 @@ class Looker:
             self._asked("the kernel's counters", self.sources.gauges.counters(subjects)),
             self._asked("the GPU driver", self.sources.gpu.look() if holders else nothing(GpuLook())),
         )
+        await self._asked("the web door", self._door_heard())
         silent = counters if isinstance(counters, str) else "its cgroup is not there"
         by_notebook: Mapping[str, Counters] = {} if isinstance(counters, str) else counters
         curious = [one for one in subjects if one.notebook in near or self._worth_asking(one, by_notebook.get(one.notebook))]
@@ -104,9 +105,13 @@ class Looker:
         door, at = self._report
         return None if self.steady() - at > DOOR_SECONDS else self._doors.get(notebook, DoorLook(door))
 
-    def troubles(self) -> Mapping[str, str]:
-        """What cannot be asked now, and why."""
-        return {what: alarm.why for what, alarm in self._alarms.items()}
+    async def _door_heard(self) -> None:
+        if self.steady() - self._report[1] > DOOR_SECONDS:
+            raise Unreachable("it does not tell who types")
+
+    async def health(self) -> str:
+        """ "ok", or what cannot be asked now, and why: no idle notebook is touched meanwhile."""
+        return "; ".join(f"{what}: {alarm.why}" for what, alarm in self._alarms.items()) or "ok"
 
     def _of(self, subject: Subject) -> Known:
         known = self._known.get(subject.notebook)

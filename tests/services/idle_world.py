@@ -114,7 +114,7 @@ class IdleWorld:
             one = self.acts.there.get(notebook)
             return About(notebook, "ada", notebook, one.state if one else "STOPPED", "gpu", one.own if one else {})
 
-        looker = Looker(Sources(self.gauges, self.gpu, self.editors, self.probes), self.clock.steady, self.scripts.get)
+        self.looker = looker = Looker(Sources(self.gauges, self.gpu, self.editors, self.probes), self.clock.steady, self.scripts.get)
         self.diary = RecordedDiary(self.records, self.clock)
         means = Means(
             looker, self.acts, self.crier, self.diary, self.clock, lambda subject: policy(subject.profile, subject.own),

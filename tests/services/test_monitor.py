@@ -89,6 +89,10 @@ async def test_a_silent_door_stops_nobody() -> None:
         world.clock.now += 10
         await world.monitor.look()
     assert world.steps == []
+    assert "does not tell who types" in await world.looker.health()
+    world.report()
+    await world.monitor.look()
+    assert await world.looker.health() == "ok"
 
 
 async def test_ten_minutes_without_the_driver_are_no_idleness() -> None:

@@ -116,6 +116,16 @@ async def test_a_token_is_of_one_notebook_and_of_its_owner_alone(world: ApiWorld
     assert not world.desk.asked
 
 
+async def counted(changes: AsyncIterator[object]) -> int:
+    """How many there are by now."""
+    seen = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.2):
+            while await anext(changes):
+                seen += 1
+    return seen
+
+
 async def test_a_notebook_tells_its_verdict_what_comes_next_and_the_notice(world: ApiWorld) -> None:
     row, me = await world.house.up(), world.me("ada")
     assert (await me.ask("GET", f"/v1/notebooks/{row.id}")).json["verdict"] is None
@@ -124,12 +134,7 @@ async def test_a_notebook_tells_its_verdict_what_comes_next_and_the_notice(world
             world.house.roster.judged(row.id, IdleBrief("idle", NEXT, NOTICE))
         world.house.roster.judged(row.id, IdleBrief("active"))
         world.house.roster.judged(row.id, IdleBrief("idle", NEXT, NOTICE))
-        seen = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(0.2):
-                while await anext(changes):
-                    seen += 1
-        assert seen == 3, "the same again is news"
+        assert await counted(changes) == 3, "the same again is news"
     shown = (await me.ask("GET", f"/v1/notebooks/{row.id}")).json
     assert (shown["verdict"], shown["next"]["step"], shown["next"]["due"]) == ("idle", "park", 2000.0)
     assert (shown["notice"]["text"], shown["notice"]["rule"]) == (NOTICE.text, NOTICE.rule)

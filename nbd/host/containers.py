@@ -189,6 +189,8 @@ def as_libpod(spec: ContainerSpec) -> dict[str, Any]:
         "mounts": [
             *(_bind(bind.source, bind.target, writable=bind.writable) for bind in spec.binds),
             *(_tmpfs(target, size) for target, size in spec.tmpfs.items()),
+            # Podman 5 mounts its own read-only when the image is; and CRIU saves this one with all the rest.
+            _tmpfs("/dev/shm", spec.shm_bytes, "noexec"),
             *(_empty(target) for target in spec.hidden),
         ],
         "devices": [{"path": device} for device in spec.devices],
@@ -235,8 +237,8 @@ def _empty(target: str) -> dict[str, Any]:
     return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": options}
 
 
-def _tmpfs(target: str, size: int) -> dict[str, Any]:
-    return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": [f"size={size}", "mode=1777", "nosuid", "nodev"]}
+def _tmpfs(target: str, size: int, *more: str) -> dict[str, Any]:
+    return {"type": "tmpfs", "source": "tmpfs", "destination": target, "options": [f"size={size}", "mode=1777", "nosuid", "nodev", *more]}
 
 
 def _limit(kind: str, value: int) -> dict[str, Any]:

@@ -62,7 +62,7 @@ async def test_again_and_again(notebook: Lab) -> None:
 
 
 async def test_the_box_is_switched_off_and_on(notebook: Lab) -> None:
-    await notebook.run("open('/tmp/kept', 'w').write('temporary')")
+    assert await notebook.run("open('/dev/shm/kept', 'w').write('shared'); open('/tmp/kept', 'w').write('temporary')") == ""
     counted = await notebook.counted()
     await notebook.freeze()
     await notebook.box.down()
@@ -73,7 +73,7 @@ async def test_the_box_is_switched_off_and_on(notebook: Lab) -> None:
     assert image.whole
     await notebook.thaw()
     await notebook.is_as_before(counted)
-    assert await notebook.run("print(open('/tmp/kept').read())") == "temporary"
+    assert await notebook.run("print(open('/dev/shm/kept').read(), open('/tmp/kept').read())") == "shared temporary"
 
 
 async def test_a_network_is_the_same_again(box: FreezeBox) -> None:

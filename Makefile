@@ -41,6 +41,7 @@ bench:
 	$(AS_ROOT) $(PYTHON) -m tests.bench.proxy
 	$(AS_ROOT) $(PYTHON) -m tests.bench.saved
 	$(AS_ROOT) $(PYTHON) -m tests.bench.homes
+	$(AS_ROOT) $(PYTHON) -m tests.bench.freeze
 	$(AS_ROOT) $(PYTHON) -m tests.bench.idle
 
 config:

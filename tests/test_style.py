@@ -31,7 +31,7 @@ PURE = ("notebooks/spec.py", "notebooks/reconcile.py", "notebooks/pull.py", "not
         "values.py", "idle/model.py",
         "idle/evidence.py", "idle/judge.py", "idle/agenda.py", "idle/policy.py", "idle/preempt.py", "idle/history.py", "idle/replay.py",
         "idle/words.py",
-        "notebooks/rest/park_plan.py", "host/cudawords.py")  # fmt: skip
+        "notebooks/rest/park_plan.py", "notebooks/rest/freeze_plan.py", "host/cudawords.py")  # fmt: skip
 IMPURE = {"asyncio", "os", "time", "logging", "threading", "subprocess", "socket", "random", "secrets", "aiohttp", "sqlite3"}
 OUTSIDE = {"podman": "host/podman.py", "requests": "host/podman.py", "pynvml": "host/nvml_helper.py", "systemd": "host/systemd.py",
            "sqlite3": "host/database.py", "psutil": "host/limits.py", "yaml": "host/cdi.py",

@@ -154,7 +154,8 @@ class Monitor:
         idle = [
             Candidate(notebook, case.verdict.idle_seconds)
             for notebook, case in self.cases.items()
-            if case.verdict and case.verdict.mood is Mood.IDLE and case.subject.cards and case.abilities and not case.abilities[1].park
+            if case.verdict and case.verdict.mood is Mood.IDLE and case.subject.cards and case.policy.park_after is not None
+            if case.abilities and not case.abilities[1].park
         ]
         return chosen(idle, waiting)
 
@@ -243,4 +244,3 @@ class Monitor:
         """A moment of the monotonic clock, as the wall's clock has it now; whole seconds, so that it does not tremble."""
         clock = self._means.clock
         return None if moment is None else float(round(moment - clock.steady() + clock.wall()))
-

@@ -28,7 +28,7 @@ def chosen(candidates: Iterable[Candidate], waiting: int) -> frozenset[str]:
 
 
 def hurried(policy: Policy, after: float) -> Policy:
-    """The same, but parked after no more than this."""
-    if policy.park_after is not None and policy.park_after <= after:
+    """The same, but parked after no more than this. What is never to be parked (its programs may not survive it) is not for who waits either."""
+    if policy.park_after is None or policy.park_after <= after:
         return policy
     return replace(policy, park_after=after, origins={**policy.origins, "park_after": RULE})

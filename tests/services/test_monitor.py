@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -226,6 +227,19 @@ async def test_who_waits_gets_the_card_of_who_is_idle_longest() -> None:
     world.waiting = 0
     await world.passes(5 * MINUTE)
     assert world.acts.done == [("park", "first")]
+
+
+async def test_what_is_never_parked_is_not_parked_for_who_waits() -> None:
+    world = IdleWorld(IdleSettings(park_after=math.inf, preempt_after=600.0))
+    world.put("never")
+    await world.passes(MINUTE)
+    world.put("may")
+    world.acts.there["may"] = replace(world.acts.there["may"], own={"park_after": "25min"})
+    world.waiting = 1
+    await world.passes(20 * MINUTE)
+    assert world.acts.done == [("park", "may")]
+    await world.passes(20 * MINUTE)
+    assert world.acts.done == [("park", "may")]
 
 
 async def test_shadow_does_nothing_and_says_it() -> None:

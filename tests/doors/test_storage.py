@@ -100,7 +100,7 @@ async def test_one_that_cannot_be_reached_is_said_and_done_by_saying_it_again(bo
         path.write_bytes(b"{}")
     said = await box.nbctl("rotate-key")
     assert said.code == 1
-    assert "1 homes" in said.out
+    assert "1 home" in said.out
     assert "not yet: bob: the config object of the home is not what was stored" in said.err
     assert "begun and not ended" in (await box.nbctl("status")).out
     config.write_bytes(good[0])

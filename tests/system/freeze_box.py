@@ -105,6 +105,8 @@ class FreezeBox:
         for process in [*psutil.Process(self.process.pid).children(recursive=True), *self.left()]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+                # What is stopped by its cgroup cannot even die.
+                FreezeGroup().thaw(process.pid, self.processes.container_of(process.pid) or "none")
         self.process.kill()
         await asyncio.to_thread(self.process.wait)
         await until(lambda: not self.left(), "its processes end")

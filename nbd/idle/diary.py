@@ -11,7 +11,7 @@ from ..errors import NbdError
 from . import history, replay
 from .history import Entry, Stamp, Stretch
 from .model import Decision, Policy, Sample, Verdict
-from .ports import Clock, Records, Resumed
+from .ports import Clock, Records, Resumed, Subject
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +23,8 @@ class RecordedDiary:
         """By notebook: the row that is not written down yet."""
         self._trouble = ""
 
-    async def resume(self, notebook: str, run: str, policy: Policy) -> Resumed | None:
-        return replay.resume(await self.entries(notebook), run, self._clock.boot, policy)
+    async def resume(self, subject: Subject, policy: Policy) -> Resumed | None:
+        return replay.resume(await self.entries(subject.notebook), subject.container, self._clock.boot, policy, subject.began)
 
     async def note(self, notebook: str, run: str, sample: Sample, verdict: Verdict) -> None:
         row = history.seen(run, self._stamp(sample.at), sample, verdict.mood)

@@ -138,11 +138,12 @@ class Monitor:
 
     async def _case(self, subject: Subject, before: Case | None) -> Case:
         policy = self._means.policy(subject)
-        if before and before.subject.container == subject.container:
+        # One that was thawed has its container still, and is as one that was started.
+        if before and before.subject.container == subject.container and before.standing.at >= subject.began:
             before.subject, before.policy = subject, policy
             return before
-        known = await self._means.diary.resume(subject.notebook, subject.container, policy)
-        if known is None or known.standing.at < subject.began:  # one that was thawed is as one that was started
+        known = await self._means.diary.resume(subject, policy)
+        if known is None:
             return Case(subject, policy, judge.begin(self._means.clock.steady()))
         return Case(subject, policy, known.standing, warned=known.warned, asked=known.asked, end_told=known.end_told)
 

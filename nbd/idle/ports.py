@@ -134,8 +134,8 @@ class Resumed:
 class Diary(Protocol):
     """The last day of each notebook."""
 
-    async def resume(self, notebook: str, run: str, policy: Policy) -> Resumed | None:
-        """None where nothing of this run is known, or nothing that this boot can go on with."""
+    async def resume(self, subject: Subject, policy: Policy) -> Resumed | None:
+        """None where nothing is known of this run since it began or was thawed, or nothing that this boot can go on with."""
 
     async def note(self, notebook: str, run: str, sample: Sample, verdict: Verdict) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -36,9 +37,10 @@ class Replayed:
     """So long others could have had its card."""
 
 
-def resume(entries: Sequence[Entry], run: str, boot: str, policy: Policy) -> Resumed | None:
-    """What is known of a run that went on while nbd did not; None where nothing is."""
-    mine = [entry for entry in entries if (entry.run, entry.boot) == (run[:NAME], boot[:NAME])]
+def resume(entries: Sequence[Entry], run: str, boot: str, policy: Policy, began: float = -math.inf) -> Resumed | None:
+    """What is known of a run that went on while nbd did not; None where nothing is. `began`: when its processes did; what was before it was frozen
+    says nothing of one that was thawed."""
+    mine = [entry for entry in entries if (entry.run, entry.boot) == (run[:NAME], boot[:NAME]) and last_of(entry) >= began]
     rows = [entry for entry in mine if isinstance(entry, Stretch)]
     if not rows:
         return None
@@ -56,6 +58,10 @@ def resume(entries: Sequence[Entry], run: str, boot: str, policy: Policy) -> Res
     ended = [entry.at for entry in mine if isinstance(entry, Happened) and entry.step is Step.WARN and entry.reason == "max_running"]
     busy = tuple((name, _busy_since(rows, name, since)) for name, since in life.standing.busy)
     return Resumed(replace(life.standing, busy=busy), life.warned, life.asked, ended[-1] if ended else None)
+
+
+def last_of(entry: Entry) -> float:
+    return entry.last if isinstance(entry, Stretch) else entry.at
 
 
 def _busy_since(rows: Sequence[Stretch], name: str, since: float) -> float:

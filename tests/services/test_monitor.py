@@ -150,6 +150,20 @@ async def test_one_that_was_thawed_is_as_new() -> None:
     assert world.steps == ["freeze", "freeze"]
 
 
+@pytest.mark.parametrize("away", [0.0, 5 * MINUTE])
+async def test_one_that_was_thawed_is_as_new_also_after_a_restart(away: float) -> None:
+    """`away`: nothing, where it is opened again between two looks."""
+    world = IdleWorld()
+    world.put(cards=())
+    await world.passes(61 * MINUTE)
+    await world.passes(away)
+    world.put(cards=())
+    await world.passes(MINUTE)
+    world.build()
+    await world.passes(54 * MINUTE)
+    assert world.steps == ["freeze"]
+
+
 async def test_keep_holds_everything_and_its_end_does_not_surprise() -> None:
     world = IdleWorld()
     name = world.put()

@@ -167,6 +167,8 @@ class Lives:
         if row.container != container or row.state not in (State.RUNNING, State.PARKED):
             return  # Somebody dealt with it before this task's turn came.
         self.watches.end(notebook)
+        if await self._frozen_away(notebook):
+            return
         end = await self._inquest.of_end(row, memory_kills)
         if not end.wrong:
             # The person ended it: that is a stop, with all that belongs to one.
@@ -189,6 +191,17 @@ class Lives:
             log.warning("%s cannot be started again yet: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
             return
         await self.begin(notebook)
+
+    async def _frozen_away(self, notebook: str) -> bool:
+        """Whether it ended because it was being frozen, by a core that is no more. What that came to is the next look's word where it is not sure."""
+        try:
+            image = await self._parts.freezer.image(notebook)
+        except NbdError as error:
+            log.info("%s ended while it was being frozen: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
+            return True
+        if image is not None and image.whole:
+            await self.frozen(notebook)
+        return image is not None
 
     async def vanished(self, notebook: str) -> None:
         row = self._roster.get(notebook)

@@ -47,10 +47,11 @@ class Stopper:
         """
         row = self._roster.get(notebook)
         self._remember(notebook, row.container)
+        # First: what CRIU left stopped cannot even be killed before that is mended.
+        await self._try(notebook, "what it was frozen in", self._parts.freezer.forget(notebook))
         # By name too: a start that was cut off may have made a container whose id was never written down.
         for container in {row.container, spec.container_name(row)} - {None}:
             await self._parts.containers.remove(str(container))
-        await self._try(notebook, "what it was frozen in", self._parts.freezer.forget(notebook))
         await self._try(notebook, "its network", self._parts.networks.remove(notebook))
         await self._try(notebook, "its folder", self._parts.folders.remove(notebook))
         if not keep_lease:

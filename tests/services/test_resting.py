@@ -10,6 +10,8 @@ from nbd.errors import Conflict, HostUnfit
 from nbd.messages import StartRequest
 from nbd.notebooks.model import Notebook, State
 
+from tests.fakes.freezer import Frozen
+
 from .resthouse import RestHouse
 
 
@@ -174,6 +176,20 @@ async def test_core_dies_while_it_freezes(house: RestHouse, cut: str, state: Sta
     if state is State.FROZEN:
         await house.resting.thaw(row.id, "ada")
         assert (await settled(house, row)).state is State.RUNNING
+
+
+@pytest.mark.parametrize(("whole", "state"), [(True, State.FROZEN), (False, State.ERROR)])
+async def test_podman_ends_a_freeze_after_core_came_up_again(house: RestHouse, whole: bool, state: State) -> None:  # noqa: FBT001
+    """Core died in the middle, adopted what still ran, and the end of the processes is no crash."""
+    row = await house.up()
+    await house.crash()
+    await house.calm()
+    house.freezer.frozen[row.id] = Frozen(str(row.container), whole=whole)
+    house.machine.end(str(row.container), 137)
+    await house.until(lambda: house.lives.watches.containers() == {})
+    await house.calm()
+    assert house.roster.get(row.id).state is state
+    assert house.roster.get(row.id).run == row.run, "it was not started anew over its image"
 
 
 async def test_kept_is_durable_and_outlives_a_boot(house: RestHouse) -> None:

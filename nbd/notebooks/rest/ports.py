@@ -116,12 +116,14 @@ class Freezer(Protocol):
         """Bytes that images may still take on their disk."""
 
     async def freeze(self, container: str, notebook: str) -> Image:
-        """The image is whole and on the disk, and the processes are gone. Raises NbdError: then it runs on as before, and nothing is left."""
+        """The image is whole and on the disk, and the processes are gone. Raises NbdError: then it runs on as before, and nothing is left; but after a
+        Deadline the engine may be at it still, and nothing can be concluded."""
 
     async def thaw(self, container: str, notebook: str) -> Process:
         """Its processes are back, from its image, which stays until `forget`. Raises NbdError: the image is as it was."""
 
-    async def image(self, notebook: str) -> Image | None: ...
+    async def image(self, notebook: str) -> Image | None:
+        """Raises NbdError while the engine is at it: then it cannot be said."""
 
     async def images(self) -> Sequence[str]:
         """Ids of the notebooks that have one, whole or not."""

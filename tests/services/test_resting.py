@@ -9,7 +9,6 @@ import pytest
 from nbd.errors import Conflict, HostUnfit
 from nbd.messages import StartRequest
 from nbd.notebooks.model import Notebook, State
-
 from tests.fakes.freezer import Frozen
 
 from .resthouse import RestHouse

@@ -60,6 +60,8 @@ class IdleBrief:
     """active, idle, unknown."""
     next: NextView | None = None
     notice: NoticeView | None = None
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """Of "park" and "freeze": why it cannot be."""
 
 
 @dataclass(frozen=True, slots=True)

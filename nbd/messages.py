@@ -137,6 +137,8 @@ class NotebookView:
     """What is done about it next, if nothing changes."""
     notice: NoticeView | None = None
     """What its person is told just now."""
+    cannot: Mapping[str, str] = field(default_factory=dict)
+    """Of "park" and "freeze": why it cannot be, as far as that has been looked at."""
     trouble: str = ""
     """Why it did not come up again from its rest, or could not be put to it; empty for nothing."""
     stop_reason: str | None = None

@@ -110,6 +110,7 @@ def _tell_notebook(call: Call, view: NotebookView) -> None:
         ("waits", f"number {view.waiting.position} in line, since {moment(view.waiting.since, now)}" if view.waiting else ""),
         ("verdict", f"{view.verdict}; why: nbctl why {label(view)}" if view.verdict else ""),
         ("next", next_text(view.next, now) if view.next and view.next.due else ""),
+        *((f"cannot {what}", why) for what, why in view.cannot.items()),
         ("trouble", Cell(view.trouble, "red")),
         ("notice", Cell(view.notice.text, "yellow") if view.notice else ""),
         ("address", Cell(view.url, "cyan") if view.state in ("RUNNING", "PARKED", "FROZEN") else ""),

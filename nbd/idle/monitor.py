@@ -11,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import NbdError
 from ..idlemessages import IdleBrief, NextView, NoticeKind, NoticeView, TrafficReport
@@ -168,6 +168,8 @@ class Monitor:
     async def _turn(self, case: Case, look: Look) -> None:
         subject = case.subject
         site = Site(subject.cards, subject.exclusive, subject.editor, probes=self._means.probes(subject.profile))
+        if look.state == agenda.PARKED and (case.look is None or case.look.state != look.state):
+            case.standing = replace(case.standing, traces={})  # what it did with its card does not ask for it again
         case.sample, case.look = evidence.sample(case.look, look, site), look
         case.standing = judge.observe(case.standing, case.sample, case.policy)
         case.verdict = judge.verdict(case.standing, case.policy, look.at)
@@ -216,6 +218,7 @@ class Monitor:
                 await acts.stop(subject.notebook, decision.reason, again=decision.reason == "max_running" and case.policy.auto_restart)
         if decision.step in (*ACTS, Step.UNPARK):
             case.notice, case.abilities = None, None
+            case.warned = {step: told for step, told in case.warned.items() if step is not decision.step}  # done: it is announced anew
         fields = {"NBD_NOTEBOOK": subject.notebook, "NBD_USER": subject.owner, "NBD_EVENT": f"idle_{decision.step}"}
         log.info("%s/%s: %s: %s", subject.owner, subject.name, decision.step, decision.text, extra=fields)
         await self._means.diary.happened(subject.notebook, subject.container, decision)
@@ -231,7 +234,7 @@ class Monitor:
     def brief(self, case: Case) -> IdleBrief | None:
         if case.verdict is None or case.decision is None:
             return None
-        return IdleBrief(str(case.verdict.mood), self.next_of(case), case.notice)
+        return IdleBrief(str(case.verdict.mood), self.next_of(case), case.notice, cannot(case) if case.abilities else {})
 
     def next_of(self, case: Case) -> NextView | None:
         """What is done next if it goes on like this. Nothing for one that works: that moment would be another one at each look."""
@@ -245,3 +248,10 @@ class Monitor:
         """A moment of the monotonic clock, as the wall's clock has it now; whole seconds, so that it does not tremble."""
         clock = self._means.clock
         return None if moment is None else float(round(moment - clock.steady() + clock.wall()))
+
+
+def cannot(case: Case) -> Mapping[str, str]:
+    """Why what could be done to one with a card, or to any, cannot be done."""
+    able = case.abilities[1] if case.abilities else Abilities()
+    why = {"park": able.park if case.subject.cards else "", "freeze": able.freeze}
+    return {what: text for what, text in why.items() if text}

@@ -97,6 +97,8 @@ class _Life:
             self.end_told = at
         elif step is Step.WARN:
             self.warned = {**self.warned, following: at}
+        elif step in ACTS:
+            self.warned = {other: told for other, told in self.warned.items() if other is not step}
 
     def do(self, decision: Decision, at: float) -> None:
         self.told(decision.step, decision.reason, decision.next, at)

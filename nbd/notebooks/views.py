@@ -74,6 +74,7 @@ def view(row: Notebook, passing: Passing, sight: Sight) -> NotebookView:
         verdict=idle.verdict if idle else None,
         next=idle.next if idle else None,
         notice=idle.notice if idle else None,
+        cannot=idle.cannot if idle else {},
         trouble=row.trouble if row.state in JUDGED else "",
         stop_reason=row.stop_reason,
         attach=row.attach,

@@ -116,8 +116,8 @@ class Freezer(Protocol):
         """Bytes that images may still take on their disk."""
 
     async def freeze(self, container: str, notebook: str) -> Image:
-        """The image is whole and on the disk, and the processes are gone. Raises NbdError: then it runs on as before, and nothing is left; but after a
-        Deadline the engine may be at it still, and nothing can be concluded."""
+        """The image is whole and on the disk, and the processes are gone. Raises NbdError: then it runs on as before, and nothing is left; but after
+        a Deadline the engine may be at it still, and nothing can be concluded."""
 
     async def thaw(self, container: str, notebook: str) -> Process:
         """Its processes are back, from its image, which stays until `forget`. Raises NbdError: the image is as it was."""

@@ -212,13 +212,13 @@ class Monitor:
                 await acts.unpark(subject.notebook)
             case Step.PARK:
                 await acts.park(subject.notebook)
+                case.warned = {step: told for step, told in case.warned.items() if step is not Step.PARK}  # done: another is announced anew
             case Step.FREEZE:
                 await acts.freeze(subject.notebook)
             case Step.STOP:
                 await acts.stop(subject.notebook, decision.reason, again=decision.reason == "max_running" and case.policy.auto_restart)
         if decision.step in (*ACTS, Step.UNPARK):
             case.notice, case.abilities = None, None
-            case.warned = {step: told for step, told in case.warned.items() if step is not decision.step}  # done: it is announced anew
         fields = {"NBD_NOTEBOOK": subject.notebook, "NBD_USER": subject.owner, "NBD_EVENT": f"idle_{decision.step}"}
         log.info("%s/%s: %s: %s", subject.owner, subject.name, decision.step, decision.text, extra=fields)
         await self._means.diary.happened(subject.notebook, subject.container, decision)

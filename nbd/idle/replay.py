@@ -97,7 +97,7 @@ class _Life:
             self.end_told = at
         elif step is Step.WARN:
             self.warned = {**self.warned, following: at}
-        elif step in ACTS:
+        elif step is Step.PARK:
             self.warned = {other: told for other, told in self.warned.items() if other is not step}
 
     def do(self, decision: Decision, at: float) -> None:

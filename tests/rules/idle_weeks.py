@@ -188,6 +188,7 @@ class Notebook:
             self.asked = stamp.at
         elif decision.step in (Step.PARK, Step.UNPARK):
             self.state = "PARKED" if decision.step is Step.PARK else "RUNNING"
+            self.warned = {step: told for step, told in self.warned.items() if step is not decision.step}
         (self.acts if decision.step in ACTS else self.told).append(Act(stamp.at, decision.step, decision.reason))
 
     def restart(self, *, killed: bool = False) -> None:

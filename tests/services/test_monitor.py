@@ -164,6 +164,35 @@ async def test_one_that_was_thawed_is_as_new_also_after_a_restart(away: float) -
     assert world.steps == ["freeze"]
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_who_unparks_it_by_hand_is_warned_before_it_is_parked_again(restarted: bool) -> None:  # noqa: FBT001
+    world = IdleWorld(IdleSettings(stop_after=math.inf, freeze_after=math.inf))
+    name = world.put()
+    await world.passes(31 * MINUTE)
+    await world.acts.unpark(name)
+    if restarted:
+        world.build()
+    await world.passes(4 * MINUTE)
+    assert world.steps == ["park", "unpark"]
+    await world.passes(3 * MINUTE)
+    assert world.steps == ["park", "unpark", "park"]
+    assert (await world.happened(name)).count(WARN) == 2
+
+
+async def test_who_parks_it_by_hand_right_after_work_is_taken_at_their_word() -> None:
+    world = IdleWorld()
+    name = world.put()
+    await world.passes(MINUTE)
+    world.type(name)
+    await world.passes(10.0)
+    await world.acts.park(name)
+    await world.passes(MINUTE)
+    assert world.steps == ["park"]
+    world.type(name)
+    await world.passes(10.0)
+    assert world.steps == ["park", "unpark"]
+
+
 async def test_keep_holds_everything_and_its_end_does_not_surprise() -> None:
     world = IdleWorld()
     name = world.put()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config import Config
+from .config import Config, IdleSettings
 from .gpus.pool import Pool
 from .host.bootclock import BootClock, local_time
 from .host.crier import PodmanCrier
@@ -106,7 +106,7 @@ def build_idle(config: Config, places: Places, machine: Machine, house: Househol
         return known.idle if known else None
 
     def policy(profile: str, own: Mapping[str, str]) -> Policy:
-        return effective(config.idle, profile, offer(profile), own)
+        return holding(config.idle, profiles(), profile, own)
 
     def script(profile: str) -> str | None:
         found = offer(profile)
@@ -128,6 +128,15 @@ def build_idle(config: Config, places: Places, machine: Machine, house: Househol
     desk = IdleDesk(monitor, resting, diary, clock, Files(about, policy, lambda: config.idle))
     schedule = Schedule(roster, house.manager, profiles, lambda: local_time(clock.wall()))
     return Idle(roster, resting, monitor, desk, diary, looker, schedule, parker, editors)
+
+
+def holding(admin: IdleSettings, profiles: Mapping[str, Profile], profile: str, own: Mapping[str, str]) -> Policy:
+    """What holds for a notebook of this profile. One whose profile is gone, or cannot be read just now, is let be: its rules may have said never."""
+    known = profiles.get(profile)
+    if known is not None:
+        return effective(admin, profile, known.idle, own)
+    found = effective(admin, profile, None, own)
+    return replace(found, shadow=True, origins={**found.origins, "shadow": f"there is no profile {profile}"})
 
 
 def around(house: Household, resting: Resting) -> Surroundings:

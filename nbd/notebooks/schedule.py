@@ -57,6 +57,6 @@ class Schedule:
                 continue
             log.info("%s is started: %s says so", row.title, profile.name, extra={"NBD_NOTEBOOK": row.id, "NBD_EVENT": "scheduled_start"})
             try:
-                await self._manager.start(row.owner, StartRequest(row.name, wait=True))
+                await self._manager.start(row.owner, StartRequest(row.name, editor=row.editor, gpus=row.gpus, wait=True))
             except NbdError as error:
                 log.warning("%s could not be started as its profile says: %s", row.title, error, extra={"NBD_NOTEBOOK": row.id})

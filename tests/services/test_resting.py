@@ -118,6 +118,14 @@ async def test_a_stop_ends_what_rests(house: RestHouse) -> None:
     await house.nothing_left()
 
 
+async def test_what_is_started_again_after_its_longest_run_has_the_cards_it_had(house: RestHouse) -> None:
+    row = await house.start(profile="gpu", gpus=0)
+    assert (await settled(house, row)).gpus == 0
+    await house.resting.stop(row.id, "max_running", again=True)
+    again = await settled(house, row)
+    assert (again.state, again.run, again.gpus, await house.held()) == (State.RUNNING, 2, 0, [])
+
+
 async def test_what_is_not_there_is_refused(house: RestHouse) -> None:
     row = await house.up()
     with pytest.raises(Conflict):

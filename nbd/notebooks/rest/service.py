@@ -98,7 +98,7 @@ class Resting:
     async def stop(self, notebook: str, reason: str, *, again: bool = False) -> None:
         row = await self._manager.stop(notebook, reason)
         if again:
-            await self._manager.start(row.owner, StartRequest(row.name, wait=True))
+            await self._manager.start(row.owner, StartRequest(row.name, editor=row.editor, gpus=row.gpus, wait=True))
 
     async def keep(self, notebook: str, seconds: float) -> None:
         wall, steady = self._clocks.wall(), self._clocks.steady()

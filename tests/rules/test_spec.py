@@ -57,7 +57,7 @@ def test_podman_is_asked_for_a_closed_box() -> None:
     assert body["user"] == "1001:1002"
     assert body["devices"] == [{"path": "nvidia.com/gpu=GPU-1"}]
     assert {mount["destination"] for mount in body["mounts"]} == {
-        "/home/ada", "/run/nbd", "/etc/passwd", "/etc/group", "/tmp", "/var/tmp", "/run/lock",
+        "/home/ada", "/run/nbd", "/etc/passwd", "/etc/group", "/tmp", "/var/tmp", "/run/lock", "/dev/shm",
     }  # fmt: skip
     assert all({"nosuid", "nodev"} <= set(mount["options"]) for mount in body["mounts"])
     assert body["resource_limits"]["memory"] == {"limit": 6 * GIB, "swap": 6 * GIB}

@@ -29,7 +29,8 @@ class Duty:
 
 def core_with(reconcile: Duty, expire: Duty, refresh: Duty) -> Core:
     manager, register, names = SimpleNamespace(reconcile=reconcile), SimpleNamespace(expire=expire), SimpleNamespace(refresh=refresh)
-    return cast(Core, cast(Any, SimpleNamespace(manager=manager, register=register, names=names)))
+    idle = SimpleNamespace(resting=SimpleNamespace(look=Duty()), sweep=Duty(), schedule=SimpleNamespace(tick=Duty()))
+    return cast(Core, cast(Any, SimpleNamespace(manager=manager, register=register, names=names, idle=idle)))
 
 
 @pytest.mark.parametrize("trouble", [HostUnfit("no nft"), OSError(24, "Too many open files"), KeyError("x")])

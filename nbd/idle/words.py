@@ -60,7 +60,7 @@ def announcement(reason: str, step: Step, verdict: Verdict, policy: Policy) -> s
     if reason == "max_running":
         return coming(step, reason, policy)
     alone = f"; nobody was there for {span(policy.max_session or 0.0)} ({rule(policy, 'max_session')})" if reason == "max_session" else ""
-    return f"idle for {span(verdict.idle_seconds)}{alone}; {coming(step, reason, policy)}"
+    return f"nothing works in it{alone}; {coming(step, reason, policy)}"
 
 
 def ask_text(verdict: Verdict) -> str:

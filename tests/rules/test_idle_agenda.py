@@ -207,7 +207,7 @@ def test_a_shadow_leaves_nobody_without_a_card() -> None:
 def test_who_was_alone_for_long_is_told_so() -> None:
     decision = decide(replace(idle(25), expired=True), POLICY, SITE, NOW)
     assert (decision.step, decision.reason) == (Step.WARN, "max_session")
-    assert decision.text == f"idle for 25 min; nobody was there for 8 h (nbd's default); {PARK_TEXT}"
+    assert decision.text == f"nothing works in it; nobody was there for 8 h (nbd's default); {PARK_TEXT}"
     assert decide(replace(idle(30), expired=True), POLICY, told(Step.PARK, 5), NOW).reason == "max_session"
     assert decide(idle(30), POLICY, told(Step.PARK, 5), NOW).reason == "idle"
 

@@ -30,6 +30,7 @@ from .idle.looker import Looker, Sources
 from .idle.model import Policy
 from .idle.monitor import Means, Monitor
 from .idle.policy import IdleOffer, effective
+from .idle.prober import Prober
 from .notebooks.lives import Hands, Lives
 from .notebooks.manager import Manager
 from .notebooks.ports import Process
@@ -83,6 +84,8 @@ class Idle:
         await self.diary.keep_only({row.id for row in self.roster.all()})
 
     async def close(self) -> None:
+        await self.monitor.close()
+        await self.looker.sources.prober.close()
         await self.diary.close()
         await self.editors.close()
         await self.parker.close()
@@ -116,7 +119,9 @@ def build_idle(config: Config, places: Places, machine: Machine, house: Househol
         row = roster.get(notebook)
         return About(row.id, row.owner, row.name, row.state, row.profile, row.idle)
 
-    looker = Looker(Sources(KernelGauges(), NvmlWork(machine.cards), editors, PodmanProbes(execs)), clock.steady, script)
+    gauges = KernelGauges()
+    prober = Prober(PodmanProbes(execs), gauges, clock.steady, script)
+    looker = Looker(Sources(gauges, NvmlWork(machine.cards), editors, prober), clock.steady)
     diary = RecordedDiary(RecordFiles(places.state / "idle"), clock)
     monitor = Monitor(
         Means(

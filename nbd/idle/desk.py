@@ -4,6 +4,7 @@ what a person says.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -60,6 +61,7 @@ class Files:
 class IdleDesk:
     def __init__(self, monitor: Monitor, acts: Acts, diary: RecordedDiary, clock: Clock, files: Files) -> None:
         self._monitor, self._acts, self._diary, self._clock, self._files = monitor, acts, diary, clock, files
+        self._replaying = asyncio.Lock()
 
     async def why(self, notebook: str) -> WhyView:
         about, case = self._files.about(notebook), self._monitor.cases.get(notebook)
@@ -116,7 +118,8 @@ class IdleDesk:
         case = self._monitor.cases.get(notebook)
         able = await self._monitor.abilities(case, self._clock.steady()) if case else Abilities(held=False)
         able = replace(able, held=able.held or bool(case and case.subject.cards) or any(signal is Signal.GPU for signal in signals(entries)))
-        first, second = (replay.replay(entries, one, able, self._clock.minute_of) for one in (other, holds))
+        async with self._replaying:  # A day takes a second of the processor: one at a time, and not in the way of all others.
+            first, second = [await asyncio.to_thread(replay.replay, entries, one, able, self._clock.minute_of) for one in (other, holds)]
         walls = [moment for entry in entries for moment in (begin_of(entry), entry.wall)]
         return ReplayView(
             min(walls, default=self._clock.wall()), max(walls, default=self._clock.wall()), steps(first), steps(second),
@@ -137,7 +140,8 @@ class IdleDesk:
             rule = words.rule(holds, key) if key else ""
             following = NextView(str(decision.next), decision.text, due, self._monitor.wall(case.warned.get(decision.next)), rule)
         left = judge.remaining(case.standing, holds, now)
-        cannot = {"park": able.park if case.subject.cards else "it holds no GPU", "freeze": able.freeze}
+        without = "" if case.subject.state == agenda.PARKED else "it holds no GPU"
+        cannot = {"park": able.park if case.subject.cards else without, "freeze": able.freeze}
         return replace(
             common,
             sentence=words.why(common.state, verdict, decision, self._clock.text(decision.due)),

@@ -4,6 +4,7 @@ be written is only said: no notebook is judged otherwise for it, but for the tim
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection
 
@@ -24,7 +25,8 @@ class RecordedDiary:
         self._trouble = ""
 
     async def resume(self, subject: Subject, policy: Policy) -> Resumed | None:
-        return replay.resume(await self.entries(subject.notebook), subject.container, self._clock.boot, policy, subject.began)
+        entries = await self.entries(subject.notebook)
+        return await asyncio.to_thread(replay.resume, entries, subject.container, self._clock.boot, policy, subject.began)
 
     async def note(self, notebook: str, run: str, sample: Sample, verdict: Verdict) -> None:
         row = history.seen(run, self._stamp(sample.at), sample, verdict.mood)
@@ -46,7 +48,9 @@ class RecordedDiary:
             self._say(error)
             lines = []
         growing = self._growing.get(notebook)
-        return history.entries(history.recent([*lines, *([history.encode(growing)] if growing else [])], self._stamp(self._clock.steady())))
+        lines += [history.encode(growing)] if growing else []
+        now = self._stamp(self._clock.steady())
+        return await asyncio.to_thread(lambda: history.entries(history.recent(lines, now)))
 
     async def keep_only(self, notebooks: Collection[str]) -> None:
         self._growing = {notebook: row for notebook, row in self._growing.items() if notebook in notebooks}

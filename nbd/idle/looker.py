@@ -17,15 +17,17 @@ from typing import TypeVar
 from ..errors import NbdError, Unreachable
 from ..idlemessages import TrafficReport
 from .model import Counters, DoorLook, EditorLook, GpuLook, Look, ProbeLook, Unknown
-from .ports import EditorStates, Gauges, GpuWork, Probes, Subject
+from .ports import EditorStates, Gauges, GpuWork, Subject
+from .prober import Prober
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
-EDITOR_SECONDS = PROBE_SECONDS = 60.0
-EDITORS_AT_ONCE, PROBES_AT_ONCE = 8, 2
+EDITOR_SECONDS = 60.0
+EDITORS_AT_ONCE, AGAIN_SECONDS = 16, 30.0
+EDITOR = "the editor of "
 SOME_CPU_SECONDS = 0.05
 """More than an editor's kernels use in a sample period for their heartbeat alone."""
-DOOR_SECONDS = 30.0
+DOOR_SECONDS = 15.0
 """It reports every few seconds."""
 ALARM_SECONDS = 600.0
 """A source that has failed for so long is worth an admin's night."""
@@ -36,7 +38,7 @@ class Sources:
     gauges: Gauges
     gpu: GpuWork
     editors: EditorStates
-    probes: Probes
+    prober: Prober
 
 
 @dataclass(slots=True)
@@ -49,9 +51,8 @@ class Known:
     editor: EditorLook | None = None
     asked: float = float("-inf")
     """When its editor last answered."""
-    probe: ProbeLook | None = None
-    probed: float = float("-inf")
-    """When its probe last did."""
+    failed: tuple[float, str] | None = None
+    """When it did not, and why: one that hangs is not waited for at every look."""
 
 
 @dataclass(slots=True)
@@ -67,8 +68,6 @@ class Alarm:
 class Looker:
     sources: Sources
     steady: Callable[[], float]
-    script: Callable[[str], str | None]
-    """A profile's probe, by the profile's name."""
     _known: dict[str, Known] = field(default_factory=dict)
     _doors: dict[str, DoorLook] = field(default_factory=dict)
     _report: tuple[str, float] = ("", float("-inf"))
@@ -83,22 +82,29 @@ class Looker:
             self._asked("the kernel's counters", self.sources.gauges.counters(subjects)),
             self._asked("the GPU driver", self.sources.gpu.look() if holders else nothing(GpuLook())),
         )
+        at = self.steady()  # What an act rests on is as old as this, however long editors take.
         await self._asked("the web door", self._door_heard())
         silent = counters if isinstance(counters, str) else "its cgroup is not there"
-        by_notebook: Mapping[str, Counters] = {} if isinstance(counters, str) else counters
-        curious = [one for one in subjects if one.notebook in near or self._worth_asking(one, by_notebook.get(one.notebook))]
-        editors, probes = await asyncio.gather(
-            self._each(curious, EDITORS_AT_ONCE, lambda one: self.sources.editors.look(one.place, one.editor)),
-            self._each([one for one in subjects if self._worth_probing(one, near)], PROBES_AT_ONCE, self._probe),
-        )
-        at = self.steady()
-        return {one.notebook: self._put(one, at, (by_notebook.get(one.notebook, silent), gpu, editors, probes)) for one in subjects}
+        read: Mapping[str, Counters] = {} if isinstance(counters, str) else counters
+        by_notebook = {one.notebook: self.sources.prober.less(one, read[one.notebook]) for one in subjects if one.notebook in read}
+        self.sources.prober.begin(subjects, near)  # Not before: what they cost is taken from what was read by then.
+        curious = [one for one in subjects if self._curious(one, near, by_notebook.get(one.notebook))]
+        doors = {one.notebook: self._door(one.notebook) for one in subjects}
+        editors = await self._editors(curious)
+        return {one.notebook: self._put(one, at, (by_notebook.get(one.notebook, silent), gpu, editors, doors[one.notebook])) for one in subjects}
 
     def heard(self, report: TrafficReport) -> list[str]:
         """What the web door counted. Those in which somebody typed or clicked since its last word."""
         before, self._report = self._doors, (report.door, self.steady())
         self._doors = {one.notebook: DoorLook(report.door, one.typed + one.here, one.relayed_bytes, one.clicks, one.tabs) for one in report.notebooks}
         return [notebook for notebook, now in self._doors.items() if touched(before.get(notebook), now)]
+
+    def touched_since(self, look: Look, notebook: str) -> bool:
+        """Whether somebody did something since this look, as far as the door has told; or the editor was not asked in it."""
+        door, known = self._door(notebook), self._known.get(notebook)
+        if known is None or known.asked < look.at:
+            return True
+        return door is None or (look.door is not None and touched(look.door, door))
 
     def _door(self, notebook: str) -> DoorLook | None:
         """None while the door is silent: somebody may be typing. One that is not in its report had nothing."""
@@ -111,11 +117,19 @@ class Looker:
 
     async def health(self) -> str:
         """ "ok", or what cannot be asked now, and why: no idle notebook is touched meanwhile."""
-        return "; ".join(f"{what}: {alarm.why}" for what, alarm in self._alarms.items()) or "ok"
+        wide = [f"{what}: {alarm.why}" for what, alarm in self._alarms.items() if not what.startswith(EDITOR)]
+        editors = sum(what.startswith(EDITOR) for what in self._alarms)
+        return "; ".join([*wide, *([f"{editors} editor{'s' if editors > 1 else ''} cannot be asked"] if editors else [])]) or "ok"
 
     def _of(self, subject: Subject) -> Known:
         known = self._known.get(subject.notebook)
         return known if known and known.run == subject.container else Known(subject.container)
+
+    def _curious(self, subject: Subject, near: Collection[str], counters: Counters | None) -> bool:
+        known = self._known[subject.notebook]
+        if known.failed:
+            return self.steady() - known.failed[0] >= AGAIN_SECONDS
+        return subject.notebook in near or self._worth_asking(subject, counters)
 
     def _worth_asking(self, subject: Subject, counters: Counters | None) -> bool:
         known, door = self._known[subject.notebook], self._door(subject.notebook)
@@ -123,25 +137,16 @@ class Looker:
             return True
         return (door is not None and touched(known.door, door)) or worked(known.counters, counters)
 
-    def _worth_probing(self, subject: Subject, near: Collection[str]) -> bool:
-        """Podman keeps something of each for minutes."""
-        old = self.steady() - self._known[subject.notebook].probed >= PROBE_SECONDS
-        return self.script(subject.profile) is not None and (old or subject.notebook in near)
-
-    async def _probe(self, subject: Subject) -> ProbeLook:
-        return await self.sources.probes.ask(subject.container, str(self.script(subject.profile)))
-
-    def _put(self, subject: Subject, at: float, found: tuple[object, object, Mapping[str, object], Mapping[str, object]]) -> Look:
+    def _put(self, subject: Subject, at: float, found: tuple[object, object, Mapping[str, object], DoorLook | None]) -> Look:
         """The parts of one look together. A part that is text is why there is none."""
-        counters, gpu, editors, probes = found
-        known, door = self._known[subject.notebook], self._door(subject.notebook)
-        editor = editors.get(subject.notebook, known.editor)
+        counters, gpu, editors, door = found
+        known, probe = self._known[subject.notebook], self.sources.prober.answer(subject)
+        editor = editors.get(subject.notebook, known.failed[1] if known.failed else known.editor)
         if isinstance(editor, EditorLook) and subject.notebook in editors:
-            known.editor, known.asked = editor, at
+            known.editor, known.asked, known.failed = editor, at, None
+        elif isinstance(editor, str) and subject.notebook in editors:
+            known.failed = (self.steady(), editor)
         known.counters, known.door = counters if isinstance(counters, Counters) else known.counters, door
-        probe = probes.get(subject.notebook, known.probe)
-        if isinstance(probe, ProbeLook) and subject.notebook in probes:
-            known.probe, known.probed = probe, at
         sources = {"cgroup": counters, "gpu": gpu if subject.cards else None, "editor": editor, "probe": probe}
         return Look(
             at=at,
@@ -156,15 +161,13 @@ class Looker:
             unknown=tuple(Unknown(source, why) for source, why in sources.items() if isinstance(why, str)),
         )
 
-    async def _each(self, subjects: Sequence[Subject], at_once: int, ask: Callable[[Subject], Awaitable[T]]) -> Mapping[str, T | str]:
-        slots = asyncio.Semaphore(at_once)
+    async def _editors(self, subjects: Sequence[Subject]) -> Mapping[str, EditorLook | str]:
+        slots = asyncio.Semaphore(EDITORS_AT_ONCE)
 
-        async def one(subject: Subject) -> T | str:
+        async def one(subject: Subject) -> EditorLook | str:
             async with slots:
-                try:
-                    return await ask(subject)
-                except NbdError as error:
-                    return error.message
+                what = f"{EDITOR}{subject.owner}/{subject.name}"
+                return await self._asked(what, self.sources.editors.look(subject.place, subject.editor))
 
         return dict(zip([one.notebook for one in subjects], await asyncio.gather(*map(one, subjects)), strict=True))
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import NbdError
@@ -72,6 +72,7 @@ class Monitor:
         self.cases: dict[str, Case] = {}
         """By notebook: those that run or are parked, as the last pass saw them."""
         self._hurry = asyncio.Event()
+        self._calls: set[asyncio.Task[None]] = set()
 
     async def run(self, every: Callable[[], float]) -> None:
         """Until it is cancelled. `every`: seconds between two passes."""
@@ -92,22 +93,36 @@ class Monitor:
     async def look(self) -> None:
         """One pass over all."""
         subjects = await self._means.acts.subjects()
-        yielding = self._yielding()
-        before, self.cases = self.cases, {}
+        before, cases = self.cases, {}
         for subject in subjects:
-            case = self.cases[subject.notebook] = await self._case(subject, before.get(subject.notebook))
-            if subject.notebook in yielding:
-                case.policy = hurried(case.policy, self._means.line()[1])
-        for notebook in before.keys() - self.cases.keys():
+            with self._said(subject.notebook):
+                cases[subject.notebook] = await self._case(subject, before.get(subject.notebook))
+        for notebook in self._yielding() & cases.keys():
+            cases[notebook].policy = hurried(cases[notebook].policy, self._means.line()[1])
+        self.cases = cases
+        for notebook in before.keys() - cases.keys():
             self._means.tell(notebook, None)
-        looks = await self._means.looker.look(subjects, {one for one, case in self.cases.items() if self._near(case)})
+        known = [subject for subject in subjects if subject.notebook in cases]
+        looks = await self._means.looker.look(known, {one for one, case in cases.items() if self._near(case)})
         for notebook, look in looks.items():
-            try:
-                await self._turn(self.cases[notebook], look)
-            except NbdError as error:
-                log.warning("%s: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
-            except Exception:  # one notebook's defect must not keep the others from their turn
-                log.exception("the turn of %s met a defect", notebook, extra={"NBD_NOTEBOOK": notebook})
+            with self._said(notebook):
+                await self._turn(cases[notebook], look)
+
+    async def close(self) -> None:
+        """Nobody is called any more."""
+        for task in self._calls:
+            task.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+
+    @contextmanager
+    def _said(self, notebook: str) -> Iterator[None]:
+        """What goes wrong with one must not keep the others from their turn."""
+        try:
+            yield
+        except NbdError as error:
+            log.warning("%s: %s", notebook, error, extra={"NBD_NOTEBOOK": notebook})
+        except Exception:  # its last door: the journal gets the traceback
+            log.exception("%s: judging it met a defect", notebook, extra={"NBD_NOTEBOOK": notebook})
 
     def heard(self, report: TrafficReport) -> None:
         """What the web door counted. One that rests is not kept waiting by its person for the next pass."""
@@ -176,6 +191,8 @@ class Monitor:
         if case.verdict.mood is Mood.ACTIVE:
             case.warned, case.asked, case.notice = {}, None, None
         decision = await self._decided(case, case.verdict, look.at)
+        if decision.step in ACTS and self._overtaken(case, look):
+            decision = replace(decision, step=Step.NOTHING, text="it is looked at once more before that", look_at=look.at)
         await self._means.diary.note(subject.notebook, subject.container, case.sample, case.verdict)
         await self._do(case, decision, look.at)
         case.decision = decision
@@ -188,6 +205,11 @@ class Monitor:
         # What is about to be done is decided on what can be done now.
         case.abilities = None
         return agenda.decide(verdict, case.policy, self.situation(case, await self.abilities(case, now)), now)
+
+    def _overtaken(self, case: Case, look: Look) -> bool:
+        """Whether what an act would rest on is old by now, or somebody has done something since."""
+        old = self._means.clock.steady() - look.at > case.policy.sample_every
+        return old or self._means.looker.touched_since(look, case.subject.notebook)
 
     async def abilities(self, case: Case, now: float) -> Abilities:
         if case.abilities is None or now - case.abilities[0] > ABILITIES_SECONDS:
@@ -229,7 +251,11 @@ class Monitor:
         case.notice = NoticeView(kind, decision.text, self.wall(decision.due), rule(case.policy, key) if key else "", keep)
         name, at = case.subject.name, self._means.clock.text(decision.due)
         when, how = f" At {at}." if at else "", f" Keep it: nbctl keep {name} 2h" if keep else ""
-        await self._means.crier.call(case.subject.container, f"nbd: {name}: {decision.text}.{when}{how}")
+        # Beside: a terminal that is held must not keep anybody from their turn.
+        text = f"nbd: {name}: {decision.text}.{when}{how}"
+        call = asyncio.create_task(self._means.crier.call(case.subject.container, text), name=f"calling into {name}")
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
 
     def brief(self, case: Case) -> IdleBrief | None:
         if case.verdict is None or case.decision is None:

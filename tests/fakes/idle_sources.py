@@ -6,7 +6,7 @@ They pass the suites of tests/contracts. Each call gives way to other tasks, as 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from nbd.errors import NbdError, Unreachable
 from nbd.idle.model import Counters, EditorLook, GpuLook, ProbeLook
@@ -47,9 +47,13 @@ class FakeEditorStates:
         """By the path of the editor's socket; nobody listens on any other."""
         self.failures: dict[str, NbdError] = {}
         self.calls = 0
+        self.meanwhile: Callable[[], None] | None = None
+        """What happens while it is asked."""
 
     async def look(self, place: Place, editor: str) -> EditorLook:
         self.calls += 1
+        if self.meanwhile:
+            self.meanwhile()
         await given_way(self.failures.get(place.path))
         if place.path not in self.shown:
             raise Unreachable("the editor does not answer")
@@ -61,10 +65,16 @@ class FakeProbes:
         self.answers: dict[str, ProbeLook] = {}
         """By container; one that is not here fails."""
         self.asked: list[tuple[str, str]] = []
+        self.hangs: asyncio.Event | None = None
+        self.meanwhile: Callable[[], None] | None = None
 
     async def ask(self, container: str, script: str) -> ProbeLook:
         self.asked.append((container, script))
         await given_way(None)
+        if self.meanwhile:
+            self.meanwhile()
+        if self.hangs:
+            await self.hangs.wait()
         if container not in self.answers:
             raise Unreachable("the probe failed")
         return self.answers[container]
@@ -82,6 +92,8 @@ class FakeCrier:
 class FakeRecords:
     def __init__(self) -> None:
         self.kept: dict[str, list[bytes]] = {}
+        self.defect = ""
+        """The notebook whose records end in one."""
 
     async def append(self, notebook: str, line: bytes) -> None:
         await given_way(None)
@@ -92,6 +104,8 @@ class FakeRecords:
 
     async def read(self, notebook: str) -> Sequence[bytes]:
         await given_way(None)
+        if notebook == self.defect:
+            raise RuntimeError("a defect")
         return tuple(self.kept.get(notebook, ()))
 
     async def keep_only(self, notebooks: Collection[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +15,7 @@ from nbd.idle.model import Abilities, Counters, EditorLook, GpuUse, KernelLook, 
 from nbd.idle.monitor import Means, Monitor
 from nbd.idle.policy import effective
 from nbd.idle.ports import Subject
+from nbd.idle.prober import Prober
 from nbd.idlemessages import IdleBrief, NotebookTraffic, TrafficReport
 from nbd.unixdoor import Place
 from tests.fakes.idle_sources import FakeCrier, FakeEditorStates, FakeGauges, FakeGpuWork, FakeProbes, FakeRecords
@@ -114,7 +116,8 @@ class IdleWorld:
             one = self.acts.there.get(notebook)
             return About(notebook, "ada", notebook, one.state if one else "STOPPED", "gpu", one.own if one else {})
 
-        self.looker = looker = Looker(Sources(self.gauges, self.gpu, self.editors, self.probes), self.clock.steady, self.scripts.get)
+        self.prober = Prober(self.probes, self.gauges, self.clock.steady, self.scripts.get)
+        self.looker = looker = Looker(Sources(self.gauges, self.gpu, self.editors, self.prober), self.clock.steady)
         self.diary = RecordedDiary(self.records, self.clock)
         means = Means(
             looker, self.acts, self.crier, self.diary, self.clock, lambda subject: policy(subject.profile, subject.own),
@@ -155,6 +158,12 @@ class IdleWorld:
             self.clock.now += every
             self.report()
             await self.monitor.look()
+            await self.calm()
+
+    async def calm(self) -> None:
+        """What is done beside the looks is done."""
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     @property
     def steps(self) -> list[str]:

@@ -18,6 +18,7 @@ from ...unixdoor import Place
 from ..lives import Hands, Lives
 from ..manager import Manager
 from ..model import Kept, Notebook, State, Want
+from ..ports import Process
 from ..roster import Passing, Roster
 from ..starter import Parts
 from .tasks import SAID, Crafts, RestTasks
@@ -32,6 +33,7 @@ class Resting:
         self._recovered: set[str] = set()
         """Those of which this process knows that nothing was left half done."""
         self._leases: Mapping[str, Sequence[Lease]] = {}
+        self._begun: dict[Process, float] = {}
 
     def learn(self, crafts: Crafts) -> None:
         """Both crafts ask this service for what is around a notebook, so it is there before them."""
@@ -51,7 +53,7 @@ class Resting:
                 Subject(
                     row.id, row.owner, row.name, str(row.container), process.pid, Place(self._parts.folders.socket(row.id), who.uid), row.editor,
                     row.profile, row.state, tuple(one.card for one in mine), all(one.sharing == "exclusive" for one in mine), row.idle,
-                    self._kept_until(row), self._clocks.steady() - self._parts.processes.age_seconds(process),
+                    self._kept_until(row), self._began(process),
                 )
             )  # fmt: skip
         return found
@@ -113,11 +115,14 @@ class Resting:
         running = {row.id for row in self._roster.all() if row.state in (State.RUNNING, State.PARKED) and self._lives.watches.process(row.id)}
         self._recovered &= running
         for notebook in running - self._recovered - self._tasks.busy():
-            self._recovered.add(notebook)
-            self._tasks.follow(notebook, self._do.put_right(notebook))
+            self._tasks.follow(notebook, self._put_right(notebook))
         for notebook in {*self._known.parking.due(), *await self._known.parking.strays()}:
             if notebook in running and notebook not in self._tasks.busy():
                 self._tasks.follow(notebook, self._do.tried(notebook, "unpark", self._roster.get(notebook).state, self._known.parking.mend))
+
+    async def _put_right(self, notebook: str) -> None:
+        if await self._do.put_right(notebook):
+            self._recovered.add(notebook)
 
     async def wake(self, notebook: str) -> None:
         """Somebody wants to work in it."""
@@ -126,6 +131,13 @@ class Resting:
             await self.thaw(notebook, row.owner)
         elif row.state is State.PARKED:
             await self.unpark(notebook, row.owner)
+
+    def _began(self, process: Process) -> float:
+        """By the monotonic clock. The kernel counts a process's age through a suspended night too, which is no time that it ran: as far as this core
+        has been there, that is left out."""
+        if process not in self._begun:
+            self._begun[process] = self._clocks.steady() - self._parts.processes.age_seconds(process)
+        return self._begun[process]
 
     def cards(self, notebook: str) -> tuple[str, ...]:
         """Those that it held when that was last looked up."""
@@ -160,7 +172,9 @@ class Resting:
 
     def _begin(self, notebook: str, what: str, by: str, work: Callable[[str], Awaitable[None]]) -> None:
         """As the notebook's task, after whatever it is busy with; only if that left it as it was."""
-        state = self._roster.get(notebook).state
+        state, under_way = self._roster.get(notebook).state, self._roster.passing(notebook).progress
+        if notebook in self._tasks.busy() and under_way == Progress("rest", SAID[what], None):
+            return  # It was asked for already.
         if notebook in self._tasks.busy() and not by:
             raise Conflict(f"{self._roster.get(notebook).title} is busy", retryable=True)
         self._tasks.follow(notebook, self._do.tried(notebook, what, state, work))

@@ -66,13 +66,16 @@ class RestTasks:
             await self._crafts.parking.recover(notebook)  # One that was parked when it froze is parked now.
         await self._lives.tell()
 
-    async def put_right(self, notebook: str) -> None:
-        """After a start of core: also of one of which nothing is known, for the state may have been lost while it was parked."""
+    async def put_right(self, notebook: str) -> bool:
+        """After a start of core: also of one of which nothing is known, for the state may have been lost while it was parked. Whether that is known
+        to be right now, or cannot be asked on this box at all."""
         row = self._roster.get(notebook)
         try:
             await self._crafts.parking.recover(notebook)
         except NbdError as error:
             log.warning("%s: %s", row.title, error, extra={"NBD_NOTEBOOK": notebook})
+            return not error.retryable
+        return True
 
     async def tried(self, notebook: str, what: str, state: State, work: Callable[[str], Awaitable[None]]) -> None:
         row = self._roster.get(notebook)

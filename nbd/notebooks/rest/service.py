@@ -18,9 +18,9 @@ from ...unixdoor import Place
 from ..lives import Hands, Lives
 from ..manager import Manager
 from ..model import Kept, Notebook, State, Want
-from ..ports import Process
+from ..ports import Process, Processes
 from ..roster import Passing, Roster
-from ..starter import Parts
+from ..starter import Clocks, Parts
 from .tasks import SAID, Crafts, RestTasks
 
 
@@ -33,7 +33,7 @@ class Resting:
         self._recovered: set[str] = set()
         """Those of which this process knows that nothing was left half done."""
         self._leases: Mapping[str, Sequence[Lease]] = {}
-        self._begun: dict[Process, float] = {}
+        self._begun = Begun(parts.processes, parts.clocks)
 
     def learn(self, crafts: Crafts) -> None:
         """Both crafts ask this service for what is around a notebook, so it is there before them."""
@@ -53,7 +53,7 @@ class Resting:
                 Subject(
                     row.id, row.owner, row.name, str(row.container), process.pid, Place(self._parts.folders.socket(row.id), who.uid), row.editor,
                     row.profile, row.state, tuple(one.card for one in mine), all(one.sharing == "exclusive" for one in mine), row.idle,
-                    self._kept_until(row), self._began(process),
+                    kept_until(row, self._known.boot, self._clocks), self._begun(process),
                 )
             )  # fmt: skip
         return found
@@ -132,13 +132,6 @@ class Resting:
         elif row.state is State.PARKED:
             await self.unpark(notebook, row.owner)
 
-    def _began(self, process: Process) -> float:
-        """By the monotonic clock. The kernel counts a process's age through a suspended night too, which is no time that it ran: as far as this core
-        has been there, that is left out."""
-        if process not in self._begun:
-            self._begun[process] = self._clocks.steady() - self._parts.processes.age_seconds(process)
-        return self._begun[process]
-
     def cards(self, notebook: str) -> tuple[str, ...]:
         """Those that it held when that was last looked up."""
         return tuple(lease.card for lease in self._leases.get(notebook, ()))
@@ -181,15 +174,29 @@ class Resting:
         # At once: whoever asked for it watches from here on until nothing is said of it any more.
         self._do.say(notebook, SAID[what])
 
-    def _kept_until(self, row: Notebook) -> float | None:
-        if row.kept is None:
-            return None
-        if row.kept.boot == self._known.boot:
-            return row.kept.steady
-        return self._clocks.steady() + row.kept.wall - self._clocks.wall()
-
 
 def must(row: Notebook, state: State, done: str) -> None:
     """Raises Conflict for one that is not in this state, or is on its way out."""
     if row.state is not state or row.want is not Want.RUNNING:
         raise Conflict(f"{row.title} is {row.state} and cannot be {done}", hint=f"see: nbctl show {row.name}", code="wrong_state")
+
+
+def kept_until(row: Notebook, boot: str, clocks: Clocks) -> float | None:
+    """By the monotonic clock of this boot."""
+    if row.kept is None:
+        return None
+    return row.kept.steady if row.kept.boot == boot else clocks.steady() + row.kept.wall - clocks.wall()
+
+
+class Begun:
+    """When processes were started, by the monotonic clock. The kernel counts their age through a suspended night too, in which nobody worked: as far
+    as this core has been there, that is left out."""
+
+    def __init__(self, processes: Processes, clocks: Clocks) -> None:
+        self._processes, self._clocks = processes, clocks
+        self._known: dict[Process, float] = {}
+
+    def __call__(self, process: Process) -> float:
+        if process not in self._known:
+            self._known[process] = self._clocks.steady() - self._processes.age_seconds(process)
+        return self._known[process]

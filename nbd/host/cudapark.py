@@ -25,12 +25,11 @@ from ..notebooks.rest.ports import CudaState
 from .blocking import Blocking
 from .cudapark_lines import Act, Answer, Lack, Question, Target
 from .cudawords import LOOK_AT_THE_LOG, absent, refusal, too_old
+from .linehelper import END_SECONDS, LONGEST_LINE, LineHelper
 from .nvml import environment
 
 log = logging.getLogger(__name__)
 
-LONGEST_LINE = 1024 * 1024
-END_SECONDS = 1.0
 KEPT_SECONDS = 20.0
 """A helper that rested longer may be about to end by itself (IDLE_SECONDS there)."""
 GRACE_SECONDS = 5.0
@@ -56,11 +55,11 @@ class Deadlines:
     """So long it is believed that this box can park."""
 
 
-class Helper:
-    """A process and its lines."""
+class Helper(LineHelper):
+    """Does one call after the other."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+        super().__init__(process)
         self._number = 0
         self.rested_since = 0.0
         self.open = False
@@ -74,45 +73,11 @@ class Helper:
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=changed, limit=LONGEST_LINE, start_new_session=True)
         return cls(process)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def ended(self) -> bool:
-        return self._process.returncode is not None
-
     async def ask(self, question: Question) -> Answer:
         """Raises InvalidInput for an answer that is none, OSError or EOFError when the process has ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._number += 1
-        self._process.stdin.write(wire.encode(replace(question, number=self._number)).encode() + b"\n")
-        await self._process.stdin.drain()
-        line = await self._process.stdout.readline()
-        if not line:
-            raise EOFError
-        return wire.decode(Answer, line)
-
-    def leave(self) -> None:
-        """It ends when its call has."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-
-    async def end(self, *, kindly: bool) -> None:
-        """Returns within two END_SECONDS; `ended` says whether it did end."""
-        self.leave()
-        if not (kindly and await self.gone(END_SECONDS)) and not self.ended:
-            self._process.kill()
-            await self.gone(END_SECONDS)
-
-    async def gone(self, seconds: float) -> bool:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._process.wait()
-        except TimeoutError:
-            return False
-        return True
+        await self.send(wire.encode(replace(question, number=self._number)))
+        return wire.decode(Answer, await self.line())
 
 
 class CudaParker:

@@ -21,14 +21,12 @@ from ..errors import Deadline, InvalidInput, Unreachable
 from ..gpus.model import Card
 from ..gpus.ports import CardProcess, DriverFacts, Reading
 from ..idle.model import GpuLook
+from .linehelper import LONGEST_LINE, LineHelper
 from .nvml_lines import Answer, Ask, Kind, Question
 
 log = logging.getLogger(__name__)
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
-LONGEST_LINE = 4 * 1024 * 1024
-END_SECONDS = 1.0
-"""For the helper to end by itself, and again for the kernel to end it."""
 LOOK_AT_THE_LOG = "see what the driver says: journalctl -k -g 'NVRM|Xid'"
 
 
@@ -44,11 +42,11 @@ class Deadlines:
     longest_backoff: float = 30.0
 
 
-class Helper:
-    """The process and its lines."""
+class Helper(LineHelper):
+    """Answers questions by their number: who was cancelled leaves an answer behind."""
 
     def __init__(self, process: Process) -> None:
-        self._process = process
+        super().__init__(process)
         self._number = 0
 
     @classmethod
@@ -57,42 +55,14 @@ class Helper:
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=environment, limit=LONGEST_LINE)
         return cls(process)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def ended(self) -> bool:
-        return self._process.returncode is not None
-
     async def ask(self, ask: Ask) -> Answer:
         """Raises InvalidInput for an answer that is none, OSError or EOFError when the process has ended."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._number += 1
-        self._process.stdin.write(wire.encode(Question(self._number, ask)).encode() + b"\n")
-        await self._process.stdin.drain()
-        while line := await self._process.stdout.readline():
-            answer = wire.decode(Answer, line)
-            if answer.number == self._number:  # else it is for somebody who was cancelled
+        await self.send(wire.encode(Question(self._number, ask)))
+        while True:
+            answer = wire.decode(Answer, await self.line())
+            if answer.number == self._number:
                 return answer
-        raise EOFError
-
-    async def end(self, *, kindly: bool) -> None:
-        """Returns within two END_SECONDS; `ended` says whether it did end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        if not (kindly and await self._gone()) and not self.ended:
-            self._process.kill()
-            await self._gone()
-
-    async def _gone(self) -> bool:
-        try:
-            async with asyncio.timeout(END_SECONDS):
-                await self._process.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class NvmlCards:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..config import IdleSettings, Source, fill, toml
 from ..errors import InvalidInput
@@ -104,7 +104,8 @@ def parsed(source: str, file: str, admin: IdleSettings) -> Policy:
     if strange or not isinstance(table, dict):
         hint = 'such as: [idle] and below it park_after = "20min"'
         raise InvalidInput(f"{file}:1: a policy is one table [idle]", hint=hint, code="bad_config")
-    return effective(admin, file, fill(IdleOffer, table, Source(source, file, "idle")), {})
+    policy = effective(admin, file, fill(IdleOffer, table, Source(source, file, "idle")), {})
+    return replace(policy, origins={key: file if origin == f"profile {file}" else origin for key, origin in policy.origins.items()})
 
 
 def _policy(chosen: _Chosen, sample_every: float) -> Policy:

@@ -116,7 +116,7 @@ def test_hours_of_the_day() -> None:
 
 def test_the_file_of_a_replay() -> None:
     policy = parsed('[idle]\npark_after = "10min"\n', "p.toml", SHIPS)
-    assert (policy.park_after, policy.stop_after, policy.origins["park_after"]) == (600.0, 3600.0, "profile p.toml")
+    assert (policy.park_after, policy.stop_after, policy.origins["park_after"]) == (600.0, 3600.0, "p.toml")
     assert parsed("", "p.toml", SHIPS).park_after == 1800.0
     for wrong, message in (("[idle]\nx = 1\n", "p.toml:2: idle.x: unknown key"), ("[core]\n", "p.toml:1: a policy is one table")):
         with pytest.raises(InvalidInput) as caught:
